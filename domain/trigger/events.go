@@ -1,0 +1,101 @@
+package trigger
+
+import (
+	"time"
+
+	"hooktrail/domain/eventlog"
+)
+
+// Created is the first event of a trigger.
+type Created struct {
+	eventlog.Base
+	AgentID     string  `json:"agent_id"`
+	Name        string  `json:"name"`
+	Active      bool    `json:"is_active"`
+	TokenID     string  `json:"token_id"`
+	TokenPrefix string  `json:"token_prefix"`
+	SecretID    string  `json:"secret_id,omitempty"`
+	Options     Options `json:"options"`
+}
+
+// Renamed gives another display name.
+type Renamed struct {
+	eventlog.Base
+	Name string `json:"name"`
+}
+
+// Configured replaces the options.
+type Configured struct {
+	eventlog.Base
+	Options Options `json:"options"`
+}
+
+// Rebound gives the trigger another agent.
+type Rebound struct {
+	eventlog.Base
+	AgentID string `json:"agent_id"`
+}
+
+// Activated switches the trigger on.
+type Activated struct{ eventlog.Base }
+
+// Deactivated switches the trigger off.
+type Deactivated struct{ eventlog.Base }
+
+// TokenRotated puts a new token in place.
+type TokenRotated struct {
+	eventlog.Base
+	TokenID     string `json:"token_id"`
+	TokenPrefix string `json:"token_prefix"`
+	// PreviousUntil ends the grace period of the token before; absent when it ended at once.
+	PreviousUntil *time.Time `json:"previous_until,omitempty"`
+}
+
+// SecretSet puts a first or a new signing secret in place.
+type SecretSet struct {
+	eventlog.Base
+	SecretID      string     `json:"secret_id"`
+	PreviousUntil *time.Time `json:"previous_until,omitempty"`
+}
+
+// SecretRemoved ends the need to sign.
+type SecretRemoved struct{ eventlog.Base }
+
+// Digest identifies a payload that is kept beside the log.
+type Digest struct {
+	SHA256 string `json:"sha256"` // hex
+	Size   int    `json:"size"`   // bytes
+}
+
+// Invoked is an accepted call. It creates the execution of that id.
+type Invoked struct {
+	eventlog.Base
+	ExecutionID string `json:"execution_id"`
+	AgentID     string `json:"agent_id"`
+	// Runs is false when the agent's runner is none: somebody outside does the work.
+	Runs           bool   `json:"runs"`
+	Input          Digest `json:"input"`
+	MediaType      string `json:"media_type,omitempty"` // "" means application/json
+	TokenID        string `json:"token_id"`
+	Signed         bool   `json:"signed,omitempty"`
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+	ClientIP       string `json:"client_ip,omitempty"`
+}
+
+// Deleted ends a trigger.
+type Deleted struct{ eventlog.Base }
+
+// Codec stores the events of this package.
+var Codec = eventlog.NewCodec(
+	eventlog.Type[Created]("trigger.created"),
+	eventlog.Type[Renamed]("trigger.renamed"),
+	eventlog.Type[Configured]("trigger.configured"),
+	eventlog.Type[Rebound]("trigger.rebound"),
+	eventlog.Type[Activated]("trigger.activated"),
+	eventlog.Type[Deactivated]("trigger.deactivated"),
+	eventlog.Type[TokenRotated]("trigger.token_rotated"),
+	eventlog.Type[SecretSet]("trigger.secret_set"),
+	eventlog.Type[SecretRemoved]("trigger.secret_removed"),
+	eventlog.FactType[Invoked]("trigger.invoked"),
+	eventlog.Type[Deleted]("trigger.deleted"),
+)

@@ -1,0 +1,141 @@
+package trigger
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"hooktrail/domain/fault"
+)
+
+// MaxBodyBytes is the most that a trigger may be set to take.
+const MaxBodyBytes = 25 << 20
+
+// Options narrow or widen what a trigger takes. An absent one means the server's default.
+type Options struct {
+	// RateLimit is calls per minute and client IP, in place of the server's; 0 switches it off.
+	RateLimit *int `json:"rate_limit,omitempty"`
+	// AllowedIPs are addresses or CIDR ranges that may call; empty means any.
+	AllowedIPs []string `json:"allowed_ips,omitempty"`
+	// InactiveStatus answers calls while the trigger is off: 403, or 200 or 410 for senders
+	// that disable hooks on other statuses.
+	InactiveStatus int `json:"inactive_status,omitempty"`
+	// ExpiresAt switches the trigger off at that time.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	// MaxBodyBytes bounds the body in place of the server's limit.
+	MaxBodyBytes int `json:"max_body_bytes,omitempty"`
+}
+
+var optionNames = []string{"rate_limit", "allowed_ips", "inactive_status", "expires_at", "max_body_bytes"}
+
+// Merge changes the options key by key; a null removes one. A key that no version of an
+// option has is refused, because a typo there would quietly weaken a trigger.
+func (o Options) Merge(patch json.RawMessage) (Options, error) {
+	if len(patch) == 0 || bytes.Equal(bytes.TrimSpace(patch), []byte("null")) {
+		return o, nil
+	}
+	var changes map[string]json.RawMessage
+	if err := json.Unmarshal(patch, &changes); err != nil {
+		return o, fault.Field("options", "must be an object")
+	}
+	current, err := json.Marshal(o)
+	if err != nil {
+		return o, fmt.Errorf("encode options: %w", err)
+	}
+	merged := map[string]json.RawMessage{}
+	if err := json.Unmarshal(current, &merged); err != nil {
+		return o, fmt.Errorf("decode options: %w", err)
+	}
+	wrong := map[string]string{}
+	for name, value := range changes {
+		switch {
+		case !slices.Contains(optionNames, name):
+			wrong["options."+name] = "is not an option"
+		case bytes.Equal(bytes.TrimSpace(value), []byte("null")):
+			delete(merged, name)
+		default:
+			merged[name] = value
+		}
+	}
+	if err := fault.Fields(wrong); err != nil {
+		return o, err
+	}
+	var next Options
+	for _, name := range optionNames {
+		value, given := merged[name]
+		if !given {
+			continue
+		}
+		one, err := json.Marshal(map[string]json.RawMessage{name: value})
+		if err == nil {
+			err = json.Unmarshal(one, &next)
+		}
+		if err != nil {
+			wrong["options."+name] = "has " + wrongType(err)
+		}
+	}
+	if err := fault.Fields(wrong); err != nil {
+		return o, err
+	}
+	return next, next.Validate()
+}
+
+func wrongType(err error) string {
+	var mismatch *json.UnmarshalTypeError
+	if errors.As(err, &mismatch) {
+		return "the wrong type: " + mismatch.Value + " instead of " + mismatch.Type.String()
+	}
+	return "a value that cannot be read"
+}
+
+// Validate names every option that is out of range.
+func (o Options) Validate() error {
+	wrong := map[string]string{}
+	if o.RateLimit != nil && (*o.RateLimit < 0 || *o.RateLimit > 1_000_000) {
+		wrong["options.rate_limit"] = "must be from 0 (off) to 1000000 calls per minute"
+	}
+	if len(o.AllowedIPs) > 1000 {
+		wrong["options.allowed_ips"] = "has more than 1000 entries"
+	}
+	for _, entry := range o.AllowedIPs {
+		if _, err := parsePrefix(entry); err != nil {
+			wrong["options.allowed_ips"] = fmt.Sprintf("has an entry that is neither an address nor a CIDR range: %.60q", entry)
+		}
+	}
+	if !slices.Contains([]int{0, 200, 403, 410}, o.InactiveStatus) {
+		wrong["options.inactive_status"] = "must be 200, 403 or 410"
+	}
+	if o.MaxBodyBytes < 0 || o.MaxBodyBytes > MaxBodyBytes {
+		wrong["options.max_body_bytes"] = fmt.Sprintf("must be from 1 to %d", MaxBodyBytes)
+	}
+	return fault.Fields(wrong)
+}
+
+// Allows reports whether a client of that address may call.
+func (o Options) Allows(client netip.Addr) bool {
+	if len(o.AllowedIPs) == 0 {
+		return true
+	}
+	client = client.Unmap()
+	for _, entry := range o.AllowedIPs {
+		if prefix, err := parsePrefix(entry); err == nil && prefix.Contains(client) {
+			return true
+		}
+	}
+	return false
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if prefix, err := netip.ParsePrefix(s); err == nil {
+		return prefix.Masked(), nil
+	}
+	address, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("parse address: %w", err)
+	}
+	return address.Prefix(address.BitLen())
+}
