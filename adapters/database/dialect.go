@@ -1,0 +1,189 @@
+package database
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// Dialect is what differs between the databases.
+type Dialect struct {
+	Name string // "postgres" or "sqlite"
+	// AppendLock is the statement that makes appends wait for each other until commit; ""
+	// where the database has one writer anyway.
+	AppendLock string
+	// Notify is the statement that wakes other processes at commit; "" where there are none.
+	Notify string
+	// Now is the expression for the database's clock in microseconds since 1970.
+	Now string
+
+	bindType      int
+	inList        string
+	isUnavailable func(error) bool
+	rebound       *sync.Map
+}
+
+// AppendChannel is the channel on which appends are notified.
+const AppendChannel = "hooktrail_appended"
+
+func (d Dialect) rebind(sql string) string {
+	if d.bindType == sqlx.QUESTION {
+		return sql
+	}
+	if cached, found := d.rebound.Load(sql); found {
+		return cached.(string)
+	}
+	bound := sqlx.Rebind(d.bindType, sql)
+	d.rebound.Store(sql, bound)
+	return bound
+}
+
+// In gives the condition that a column has one of the values passed as List.
+func (d Dialect) In(column string) string { return column + d.inList }
+
+// Each gives a table of the values passed as List, with the column "value".
+func (d Dialect) Each(alias string) string {
+	if d.Name == Postgres {
+		return "unnest(?::text[]) AS " + alias + "(value)"
+	}
+	return "json_each(?) AS " + alias
+}
+
+// List gives the argument for In and Each.
+func (d Dialect) List(values []string) any {
+	if d.Name == Postgres {
+		return values
+	}
+	list, _ := json.Marshal(values) // strings always encode
+	return string(list)
+}
+
+// The names of the dialects.
+const (
+	Postgres = "postgres"
+	SQLite   = "sqlite"
+)
+
+// Column is a column of a bulk statement with its type in PostgreSQL's words.
+type Column struct{ Name, Type string }
+
+// BulkStatement is a statement for many rows at once: one array a column on PostgreSQL, a
+// prepared statement run for each row on SQLite.
+type BulkStatement struct {
+	postgres, sqlite string
+	columns          int
+	keyLast          bool // in the SQLite statement the first column comes last
+}
+
+func names(columns []Column) []string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = c.Name
+	}
+	return list
+}
+
+func arrays(columns []Column) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = "?::" + c.Type + "[]"
+	}
+	return strings.Join(list, ", ")
+}
+
+// Insert declares an insert of many rows. suffix, such as an ON CONFLICT clause, may be "".
+func Insert(table, suffix string, columns ...Column) BulkStatement {
+	list := strings.Join(names(columns), ", ")
+	holes := strings.TrimSuffix(strings.Repeat("?, ", len(columns)), ", ")
+	return BulkStatement{
+		postgres: sqlx.Rebind(sqlx.DOLLAR, "INSERT INTO "+table+" ("+list+") SELECT * FROM unnest("+arrays(columns)+") "+suffix),
+		sqlite:   "INSERT INTO " + table + " (" + list + ") VALUES (" + holes + ") " + suffix,
+		columns:  len(columns),
+	}
+}
+
+// Update declares an update of many rows, each found by the first column. The other columns
+// have a set expression each, in their order, in which the column's new value stands once,
+// as "new." and its name; "old." before a name is the present value.
+func Update(table string, sets []string, columns ...Column) BulkStatement {
+	key := columns[0].Name
+	setters := make([]string, len(sets))
+	for i, set := range sets {
+		setters[i] = columns[i+1].Name + " = " + set
+	}
+	list := strings.Join(setters, ", ")
+	row := "new(" + strings.Join(names(columns), ", ") + ")"
+	holes := make([]string, len(sets))
+	for i, set := range sets {
+		holes[i] = columns[i+1].Name + " = " + strings.Replace(set, "new."+columns[i+1].Name, "?", 1)
+	}
+	return BulkStatement{
+		postgres: sqlx.Rebind(sqlx.DOLLAR, "UPDATE "+table+" AS old SET "+list+" FROM unnest("+arrays(columns)+") AS "+row+" WHERE old."+key+" = new."+key),
+		sqlite:   "UPDATE " + table + " AS old SET " + strings.Join(holes, ", ") + " WHERE old." + key + " = ?",
+		columns:  len(columns),
+		keyLast:  true,
+	}
+}
+
+// Bulk is a bulk statement with its values: a slice a column, all of one length, of type
+// []string, []*string, []int64, []*int64, []bool or [][]byte.
+type Bulk struct {
+	statement BulkStatement
+	columns   []any
+}
+
+// With adds the values to a bulk statement.
+func (b BulkStatement) With(columns ...any) Bulk {
+	if len(columns) != b.columns {
+		panic("bulk statement with a wrong number of columns: " + b.sqlite)
+	}
+	return Bulk{statement: b, columns: columns}
+}
+
+// Len is the number of rows.
+func (b Bulk) Len() int {
+	switch column := b.columns[0].(type) {
+	case []string:
+		return len(column)
+	case []int64:
+		return len(column)
+	default:
+		panic("the first column of a bulk statement must be []string or []int64")
+	}
+}
+
+// row puts the values of row i into args.
+func (b Bulk) row(i int, args []any) {
+	for c, column := range b.columns {
+		if b.statement.keyLast {
+			c = (c + len(b.columns) - 1) % len(b.columns)
+		}
+		switch values := column.(type) {
+		case []string:
+			args[c] = values[i]
+		case []int64:
+			args[c] = values[i]
+		case []bool:
+			args[c] = values[i]
+		case [][]byte:
+			args[c] = nil
+			if values[i] != nil {
+				args[c] = values[i]
+			}
+		case []*string:
+			args[c] = nil
+			if values[i] != nil {
+				args[c] = *values[i]
+			}
+		case []*int64:
+			args[c] = nil
+			if values[i] != nil {
+				args[c] = *values[i]
+			}
+		default:
+			panic("bulk column of a type that is not supported")
+		}
+	}
+}

@@ -1,0 +1,385 @@
+// Package eventstore is the one log of events, with the same algorithm on PostgreSQL and
+// SQLite. All appends of all processes wait for each other in one lock, so the order of
+// positions is the order of commits and a reader never meets a gap.
+package eventstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"hooktrail/adapters/database"
+	"hooktrail/domain/eventlog"
+)
+
+// Projector keeps the read models that an answer shows at once. It runs in the
+// transaction that appends; what it queues is committed with the events.
+type Projector interface {
+	Apply(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error
+}
+
+// Store appends to the log and reads from it.
+type Store struct {
+	db        *database.DB
+	projector Projector
+	now       func() time.Time
+	committer *committer
+}
+
+// New makes a store. Close ends it.
+func New(db *database.DB, projector Projector, config Config) *Store {
+	config = config.withDefaults()
+	s := &Store{db: db, projector: projector, now: config.Now}
+	s.committer = newCommitter(s, config)
+	return s
+}
+
+// Close answers what waits in the queue and ends the committer.
+func (s *Store) Close() { s.committer.close() }
+
+// Append adds to the log, together with all appends that wait at this moment. The errors
+// are *eventlog.ConflictError, eventlog.ErrIdempotencyMismatch, eventlog.ErrQueueFull and
+// eventlog.ErrUnavailable; after the last one the append may have happened.
+func (s *Store) Append(ctx context.Context, a eventlog.Append) (eventlog.Appended, error) {
+	return s.committer.append(ctx, a)
+}
+
+// AppendLocked runs decide under the append lock and appends what it returns. What decide
+// reads through tx cannot change before the commit, so the expected versions that it gives
+// are taken as they are.
+func (s *Store) AppendLocked(ctx context.Context, decide func(ctx context.Context, tx *database.Tx) ([]eventlog.Append, error)) ([]eventlog.Appended, error) {
+	var results []eventlog.Appended
+	err := s.db.Write(ctx, func(tx *database.Tx) error {
+		var log logHead
+		log.lock(tx)
+		appends, err := decide(ctx, tx)
+		if err != nil || len(appends) == 0 {
+			return err
+		}
+		if err := tx.Flush(ctx); err != nil {
+			return err
+		}
+		batch := &batch{head: log, now: s.now(), heads: map[eventlog.StreamID]int64{}}
+		results = make([]eventlog.Appended, len(appends))
+		for i := range appends {
+			batch.heads[appends[i].Stream] = appends[i].Expected
+			results[i] = batch.admit(&appends[i])
+		}
+		return s.write(ctx, tx, batch)
+	})
+	if err != nil {
+		return nil, s.translate(err)
+	}
+	s.committer.appended()
+	return results, nil
+}
+
+// logHead is the end of the log as it is under the append lock.
+type logHead struct {
+	position eventlog.Position
+	at       int64
+}
+
+func (h *logHead) lock(tx *database.Tx) {
+	if lock := tx.Dialect().AppendLock; lock != "" {
+		tx.Query(func(database.Scan) error { return nil }, lock)
+	}
+	tx.Query(func(scan database.Scan) error { return scan(&h.position, &h.at) },
+		"SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1")
+}
+
+// batch is what one transaction appends.
+type batch struct {
+	head  logHead
+	now   time.Time
+	heads map[eventlog.StreamID]int64
+
+	events      []eventlog.Recorded
+	keys        []eventlog.IdempotencyKey
+	credentials []eventlog.Credential
+	forget      []string
+}
+
+// admit gives the events of an append their positions and versions. Its expectations have
+// been checked.
+func (b *batch) admit(a *eventlog.Append) eventlog.Appended {
+	// The clock of the log never falls, whatever the machine's clock does.
+	at := max(b.now.UnixMicro(), b.head.at)
+	b.head.at = at
+	first := len(b.events)
+	for _, proposed := range a.Events {
+		b.head.position++
+		if !proposed.Fact {
+			b.heads[a.Stream]++
+		}
+		b.events = append(b.events, eventlog.Recorded{
+			Position: b.head.position, ID: proposed.ID, WorkspaceID: a.WorkspaceID, Stream: a.Stream, Version: b.heads[a.Stream],
+			Fact: proposed.Fact, Type: proposed.Type, Schema: proposed.Schema, At: database.Time(at), Meta: a.Meta,
+			Data: proposed.Data, Payload: proposed.Payload,
+		})
+	}
+	if a.Idempotency != nil {
+		b.keys = append(b.keys, *a.Idempotency)
+	}
+	b.credentials = append(b.credentials, a.Keep...)
+	b.forget = append(b.forget, a.Forget...)
+	return eventlog.Appended{Events: b.events[first:len(b.events):len(b.events)]}
+}
+
+var (
+	insertEvents = database.Insert("events", "",
+		database.Column{Name: "position", Type: "int8"}, database.Column{Name: "event_id", Type: "text"},
+		database.Column{Name: "workspace_id", Type: "text"}, database.Column{Name: "stream", Type: "text"},
+		database.Column{Name: "version", Type: "int8"}, database.Column{Name: "fact", Type: "bool"},
+		database.Column{Name: "type", Type: "text"}, database.Column{Name: "schema_version", Type: "int8"},
+		database.Column{Name: "recorded_at", Type: "int8"}, database.Column{Name: "actor", Type: "text"},
+		database.Column{Name: "metadata", Type: "text"}, database.Column{Name: "data", Type: "text"})
+	insertPayloads = database.Insert("payloads", "",
+		database.Column{Name: "position", Type: "int8"}, database.Column{Name: "body", Type: "bytea"})
+	// A key may be present although it has expired: then the new use takes its place.
+	insertKeys = database.Insert("idempotency_keys", `ON CONFLICT (scope, key) DO UPDATE SET
+		digest = excluded.digest, subject = excluded.subject, expires_at = excluded.expires_at`,
+		database.Column{Name: "scope", Type: "text"}, database.Column{Name: "key", Type: "text"},
+		database.Column{Name: "digest", Type: "bytea"}, database.Column{Name: "subject", Type: "text"},
+		database.Column{Name: "expires_at", Type: "int8"})
+	insertCredentials = database.Insert("credentials", "",
+		database.Column{Name: "id", Type: "text"}, database.Column{Name: "workspace_id", Type: "text"},
+		database.Column{Name: "owner", Type: "text"}, database.Column{Name: "hash", Type: "bytea"},
+		database.Column{Name: "sealed", Type: "bytea"})
+)
+
+// write queues everything that the batch adds; the transaction's commit sends it.
+func (s *Store) write(ctx context.Context, tx *database.Tx, b *batch) error {
+	if len(b.events) == 0 {
+		return nil
+	}
+	n := len(b.events)
+	var (
+		positions, versions, schemas, ats                       = make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+		ids, workspaces, streams, types, actors, metadata, data = make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+		facts                                                   = make([]bool, n)
+		payloadPositions                                        []int64
+		payloads                                                [][]byte
+	)
+	for i := range b.events {
+		e := &b.events[i]
+		meta, err := json.Marshal(e.Meta)
+		if err != nil {
+			return fmt.Errorf("encode metadata: %w", err)
+		}
+		positions[i], versions[i], schemas[i], ats[i] = int64(e.Position), e.Version, int64(e.Schema), database.Micros(e.At)
+		ids[i], workspaces[i], streams[i], types[i], actors[i] = e.ID, e.WorkspaceID, string(e.Stream), e.Type, string(e.Meta.Actor)
+		metadata[i], data[i], facts[i] = string(meta), string(e.Data), e.Fact
+		if e.Payload != nil {
+			payloadPositions, payloads = append(payloadPositions, int64(e.Position)), append(payloads, e.Payload)
+		}
+	}
+	tx.Bulk(insertEvents.With(positions, ids, workspaces, streams, versions, facts, types, schemas, ats, actors, metadata, data))
+	tx.Bulk(insertPayloads.With(payloadPositions, payloads))
+	b.writeKeys(tx)
+	b.writeCredentials(tx)
+	if err := s.projector.Apply(ctx, tx, b.events); err != nil {
+		return fmt.Errorf("apply to the read models: %w", err)
+	}
+	if notify := tx.Dialect().Notify; notify != "" {
+		tx.Query(func(database.Scan) error { return nil }, notify)
+	}
+	return nil
+}
+
+func (b *batch) writeKeys(tx *database.Tx) {
+	n := len(b.keys)
+	scopes, keys, subjects := make([]string, n), make([]string, n), make([]string, n)
+	digests, expiries := make([][]byte, n), make([]int64, n)
+	for i, k := range b.keys {
+		scopes[i], keys[i], subjects[i], digests[i], expiries[i] = k.Scope, k.Key, k.Subject, k.Digest, database.Micros(k.ExpiresAt)
+	}
+	tx.Bulk(insertKeys.With(scopes, keys, digests, subjects, expiries))
+}
+
+func (b *batch) writeCredentials(tx *database.Tx) {
+	if len(b.forget) > 0 {
+		tx.Exec("DELETE FROM credentials WHERE "+tx.Dialect().In("id"), tx.Dialect().List(b.forget))
+	}
+	n := len(b.credentials)
+	ids, workspaces, owners := make([]string, n), make([]string, n), make([]string, n)
+	hashes, sealed := make([][]byte, n), make([][]byte, n)
+	for i, c := range b.credentials {
+		ids[i], workspaces[i], owners[i], hashes[i], sealed[i] = c.ID, c.WorkspaceID, string(c.Owner), c.Hash, c.Sealed
+	}
+	tx.Bulk(insertCredentials.With(ids, workspaces, owners, hashes, sealed))
+}
+
+// attempt is one append on its way through a transaction.
+type attempt struct {
+	append *eventlog.Append
+	result eventlog.Appended
+	err    error
+}
+
+type scopedKey struct{ scope, key string }
+
+// appendAll appends what can be appended of a batch in one transaction. Each attempt gets
+// its own result or refusal; an error of appendAll itself means that nothing was appended.
+// recheck finds appends that an earlier transaction, whose outcome was not learnt, has made.
+func (s *Store) appendAll(ctx context.Context, attempts []*attempt, recheck bool) error {
+	for _, a := range attempts {
+		a.result, a.err = eventlog.Appended{}, nil
+	}
+	return s.db.Write(ctx, func(tx *database.Tx) error {
+		b := &batch{now: s.now(), heads: map[eventlog.StreamID]int64{}}
+		b.head.lock(tx)
+		s.queryHeads(tx, attempts, b.heads)
+		used := map[scopedKey]eventlog.IdempotencyKey{}
+		s.queryKeys(tx, attempts, used)
+		recorded := map[string]bool{}
+		if recheck {
+			s.queryRecorded(tx, attempts, recorded)
+		}
+		if err := tx.Flush(ctx); err != nil {
+			return err
+		}
+		for _, a := range attempts {
+			if recheck && recorded[a.append.Events[0].ID] {
+				a.err = errAlreadyRecorded
+				continue
+			}
+			if a.err = b.check(a.append); a.err != nil {
+				continue
+			}
+			if k := a.append.Idempotency; k != nil {
+				scoped := scopedKey{k.Scope, k.Key}
+				if first, repeated := used[scoped]; repeated && first.ExpiresAt.After(b.now) {
+					if !bytes.Equal(first.Digest, k.Digest) {
+						a.err = eventlog.ErrIdempotencyMismatch
+					} else {
+						a.result.Replayed = first.Subject
+					}
+					continue
+				}
+				used[scoped] = *k
+			}
+			a.result = b.admit(a.append)
+		}
+		return s.write(ctx, tx, b)
+	})
+}
+
+// errAlreadyRecorded marks an append whose events are in the log already.
+var errAlreadyRecorded = errors.New("events are recorded already")
+
+func (b *batch) check(a *eventlog.Append) error {
+	if actual := b.heads[a.Stream]; actual != a.Expected {
+		return &eventlog.ConflictError{Stream: a.Stream, Expected: a.Expected, Actual: actual}
+	}
+	for _, guard := range a.Guards {
+		if actual := b.heads[guard.Stream]; actual != guard.Version {
+			return &eventlog.ConflictError{Stream: guard.Stream, Expected: guard.Version, Actual: actual}
+		}
+	}
+	return nil
+}
+
+func (s *Store) queryHeads(tx *database.Tx, attempts []*attempt, heads map[eventlog.StreamID]int64) {
+	var streams []string
+	ask := func(stream eventlog.StreamID) {
+		if _, asked := heads[stream]; !asked {
+			heads[stream] = 0
+			streams = append(streams, string(stream))
+		}
+	}
+	for _, a := range attempts {
+		ask(a.append.Stream)
+		for _, guard := range a.append.Guards {
+			ask(guard.Stream)
+		}
+	}
+	tx.Query(func(scan database.Scan) error {
+		var stream string
+		var version int64
+		if err := scan(&stream, &version); err != nil {
+			return err
+		}
+		heads[eventlog.StreamID(stream)] = version
+		return nil
+	}, "SELECT asked.value, coalesce((SELECT max(version) FROM events WHERE stream = asked.value AND NOT fact), 0) FROM "+tx.Dialect().Each("asked"),
+		tx.Dialect().List(streams))
+}
+
+func (s *Store) queryKeys(tx *database.Tx, attempts []*attempt, used map[scopedKey]eventlog.IdempotencyKey) {
+	var keys []string
+	for _, a := range attempts {
+		if a.append.Idempotency != nil {
+			keys = append(keys, a.append.Idempotency.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return
+	}
+	scopes := map[string]bool{}
+	var scopeList []string
+	for _, a := range attempts {
+		if k := a.append.Idempotency; k != nil && !scopes[k.Scope] {
+			scopes[k.Scope] = true
+			scopeList = append(scopeList, k.Scope)
+		}
+	}
+	d := tx.Dialect()
+	tx.Query(func(scan database.Scan) error {
+		var k eventlog.IdempotencyKey
+		var expires int64
+		if err := scan(&k.Scope, &k.Key, &k.Digest, &k.Subject, &expires); err != nil {
+			return err
+		}
+		k.ExpiresAt = database.Time(expires)
+		used[scopedKey{k.Scope, k.Key}] = k
+		return nil
+	}, "SELECT scope, key, digest, subject, expires_at FROM idempotency_keys WHERE "+d.In("scope")+" AND "+d.In("key"),
+		d.List(scopeList), d.List(keys))
+}
+
+func (s *Store) queryRecorded(tx *database.Tx, attempts []*attempt, recorded map[string]bool) {
+	ids := make([]string, len(attempts))
+	for i, a := range attempts {
+		ids[i] = a.append.Events[0].ID
+	}
+	tx.Query(func(scan database.Scan) error {
+		var id string
+		err := scan(&id)
+		recorded[id] = true
+		return err
+	}, "SELECT event_id FROM events WHERE "+tx.Dialect().In("event_id"), tx.Dialect().List(ids))
+}
+
+// translate gives errors of the database the names that the application knows.
+func (s *Store) translate(err error) error {
+	if err != nil && s.db.IsUnavailable(err) {
+		return fmt.Errorf("%w: %w", eventlog.ErrUnavailable, err)
+	}
+	return err
+}
+
+// sweepBatch keeps one sweep from holding locks for long.
+const sweepBatch = 5000
+
+// SweepKeys deletes idempotency keys that have expired, in parts.
+func (s *Store) SweepKeys(ctx context.Context) error {
+	for {
+		deleted := 0
+		err := s.db.Write(ctx, func(tx *database.Tx) error {
+			tx.Query(func(scan database.Scan) error {
+				deleted++
+				var one int
+				return scan(&one)
+			}, "DELETE FROM idempotency_keys WHERE (scope, key) IN (SELECT scope, key FROM idempotency_keys WHERE expires_at < ? LIMIT ?) AND expires_at < ? RETURNING 1",
+				database.Micros(s.now()), sweepBatch, database.Micros(s.now()))
+			return nil
+		})
+		if err != nil || deleted < sweepBatch {
+			return s.translate(err)
+		}
+	}
+}

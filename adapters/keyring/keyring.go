@@ -1,0 +1,188 @@
+// Package keyring keeps the key ring in the database, where all replicas share it, and
+// follows it when another process has changed it.
+package keyring
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hooktrail/adapters/database"
+	"hooktrail/adapters/secretbox"
+)
+
+const setting = "key_ring"
+
+// Ring is the open key ring.
+type Ring struct {
+	db      *database.DB
+	master  secretbox.MasterKeys
+	box     atomic.Pointer[secretbox.Box]
+	reading sync.Mutex
+}
+
+// Open opens the key ring, and makes it when there is none yet.
+func Open(ctx context.Context, db *database.DB, master secretbox.MasterKeys) (*Ring, error) {
+	r := &Ring{db: db, master: master}
+	stored, err := db.Setting(ctx, setting)
+	if err != nil {
+		return nil, fmt.Errorf("read the key ring: %w", err)
+	}
+	if stored == nil {
+		_, wrapped, err := secretbox.Create(master)
+		if err != nil {
+			return nil, fmt.Errorf("make a key ring: %w", err)
+		}
+		encoded, err := json.Marshal(wrapped)
+		if err != nil {
+			return nil, fmt.Errorf("encode the key ring: %w", err)
+		}
+		if stored, err = db.SettingOnce(ctx, setting, encoded); err != nil {
+			return nil, fmt.Errorf("keep the key ring: %w", err)
+		}
+	}
+	return r, r.use(stored)
+}
+
+func (r *Ring) use(stored []byte) error {
+	var wrapped secretbox.Wrapped
+	if err := json.Unmarshal(stored, &wrapped); err != nil {
+		return fmt.Errorf("read the key ring: %w", err)
+	}
+	box, _, err := secretbox.Open(r.master, wrapped)
+	if err != nil {
+		return fmt.Errorf("open the key ring: %w", err)
+	}
+	r.box.Store(box)
+	return nil
+}
+
+// HashToken gives the keyed hash by which a trigger's token is found.
+func (r *Ring) HashToken(token string) []byte { return r.box.Load().HashToken(token) }
+
+// HashAPIKey gives the keyed hash by which an API key is found.
+func (r *Ring) HashAPIKey(key string) []byte { return r.box.Load().HashAPIKey(key) }
+
+// Seal encrypts a secret for the credential of that id.
+func (r *Ring) Seal(plaintext []byte, credentialID string) ([]byte, error) {
+	sealed, err := r.box.Load().Seal(plaintext, credentialID)
+	if err != nil {
+		return nil, fmt.Errorf("seal a secret: %w", err)
+	}
+	return sealed, nil
+}
+
+// Open decrypts the secret of the credential of that id.
+func (r *Ring) Open(sealed []byte, credentialID string) ([]byte, error) {
+	plaintext, err := r.box.Load().Open(sealed, credentialID)
+	if errors.Is(err, secretbox.ErrUnknownKey) {
+		if err := r.reload(); err != nil {
+			return nil, err
+		}
+		plaintext, err = r.box.Load().Open(sealed, credentialID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open a sealed secret: %w", err)
+	}
+	return plaintext, nil
+}
+
+// reload takes over a ring to which another process has added a key.
+func (r *Ring) reload() error {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	stored, err := r.db.Setting(ctx, setting)
+	if err != nil {
+		return fmt.Errorf("read the key ring: %w", err)
+	}
+	return r.use(stored)
+}
+
+// Rotated says what a rotation did.
+type Rotated struct {
+	Resealed int
+	KeyID    uint32
+}
+
+// Rotate wraps the ring with the current master key, adds a sealing key, and seals every
+// stored secret anew with it. It can be repeated after it was broken off.
+func (r *Ring) Rotate(ctx context.Context) (Rotated, error) {
+	if err := r.reload(); err != nil {
+		return Rotated{}, err
+	}
+	box := r.box.Load()
+	if err := box.AddKey(); err != nil {
+		return Rotated{}, fmt.Errorf("add a sealing key: %w", err)
+	}
+	wrapped, err := box.Wrap(r.master)
+	if err != nil {
+		return Rotated{}, fmt.Errorf("wrap the key ring: %w", err)
+	}
+	encoded, err := json.Marshal(wrapped)
+	if err != nil {
+		return Rotated{}, fmt.Errorf("encode the key ring: %w", err)
+	}
+	// The ring first: a secret must never be sealed with a key that is not kept.
+	err = r.db.Write(ctx, func(tx *database.Tx) error {
+		tx.Exec("UPDATE settings SET value = ? WHERE name = ?", encoded, setting)
+		return nil
+	})
+	if err != nil {
+		return Rotated{}, fmt.Errorf("keep the key ring: %w", err)
+	}
+	resealed, err := r.reseal(ctx)
+	return Rotated{Resealed: resealed, KeyID: box.PrimaryKeyID()}, err
+}
+
+const resealBatch = 200
+
+func (r *Ring) reseal(ctx context.Context) (int, error) {
+	done, after := 0, ""
+	for {
+		count := 0
+		err := r.db.Write(ctx, func(tx *database.Tx) error {
+			type credential struct {
+				id     string
+				sealed []byte
+			}
+			var batch []credential
+			tx.Query(func(scan database.Scan) error {
+				var c credential
+				err := scan(&c.id, &c.sealed)
+				batch = append(batch, c)
+				return err
+			}, "SELECT id, sealed FROM credentials WHERE sealed IS NOT NULL AND id > ? ORDER BY id LIMIT ?", after, resealBatch)
+			if err := tx.Flush(ctx); err != nil {
+				return err
+			}
+			for _, c := range batch {
+				plaintext, err := r.Open(c.sealed, c.id)
+				if err != nil {
+					return err
+				}
+				sealed, err := r.Seal(plaintext, c.id)
+				if err != nil {
+					return err
+				}
+				// A credential that was replaced meanwhile is gone, and stays gone.
+				tx.Exec("UPDATE credentials SET sealed = ? WHERE id = ? AND sealed = ?", sealed, c.id, c.sealed)
+				after = c.id
+			}
+			count = len(batch)
+			return nil
+		})
+		if err != nil {
+			return done, fmt.Errorf("seal the stored secrets anew: %w", err)
+		}
+		if count == 0 {
+			return done, nil
+		}
+		done += count
+	}
+}

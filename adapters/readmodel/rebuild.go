@@ -1,0 +1,199 @@
+package readmodel
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"hooktrail/adapters/database"
+	"hooktrail/adapters/eventstore"
+	"hooktrail/domain/eventlog"
+)
+
+const (
+	rebuildSuffix = "_rebuild"
+	rebuildBatch  = 2000
+	// catchUp is how far behind the log a rebuild may be when it stops the appends to finish.
+	catchUp = 2000
+)
+
+// Rebuild makes all read models anew from the log, beside the live ones, while the service
+// goes on, and puts them in their place at the end. progress is told how far it is.
+func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress func(done, total eventlog.Position)) error {
+	next := onTables(db, publicURL, rebuildSuffix)
+	statistics := statisticsOn(db, "trigger_statistics"+rebuildSuffix)
+	tables := append([]string{"trigger_statistics"}, Tables...)
+	if err := db.Write(ctx, func(tx *database.Tx) error { return createCopies(ctx, tx, tables) }); err != nil {
+		return fmt.Errorf("make the new tables: %w", err)
+	}
+	var done eventlog.Position
+	apply := func(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
+		for _, e := range events {
+			if e.Fact {
+				statistics.Add(e.Stream, e.At)
+			}
+		}
+		if err := next.Apply(ctx, tx, events); err != nil {
+			return err
+		}
+		statistics.write(tx, statistics.sums)
+		clear(statistics.sums)
+		return nil
+	}
+	for {
+		var head eventlog.Position
+		if err := db.Get(ctx, &head, "SELECT coalesce(max(position), 0) FROM events"); err != nil {
+			return fmt.Errorf("read the log's end: %w", err)
+		}
+		progress(done, head)
+		if head-done <= catchUp {
+			break
+		}
+		err := db.Write(ctx, func(tx *database.Tx) error {
+			events, err := readAfter(ctx, tx, done)
+			if err != nil || len(events) == 0 {
+				return err
+			}
+			done = events[len(events)-1].Position
+			return apply(ctx, tx, events)
+		})
+		if err != nil {
+			return fmt.Errorf("rebuild behind position %d: %w", done, err)
+		}
+	}
+	return db.Write(ctx, func(tx *database.Tx) error {
+		if lock := tx.Dialect().AppendLock; lock != "" {
+			tx.Query(func(database.Scan) error { return nil }, lock)
+			if err := tx.Flush(ctx); err != nil {
+				return err
+			}
+		}
+		for {
+			events, err := readAfter(ctx, tx, done)
+			if err != nil {
+				return err
+			}
+			if len(events) == 0 {
+				break
+			}
+			done = events[len(events)-1].Position
+			if err := apply(ctx, tx, events); err != nil {
+				return err
+			}
+			if err := tx.Flush(ctx); err != nil {
+				return err
+			}
+		}
+		// The new statistics go up to here; a consumer at work must not add to them what it
+		// has gathered before.
+		tx.Exec("UPDATE consumer_offsets SET position = ?, owner = '', lease_until = 0 WHERE consumer_group = ?", int64(done), StatisticsGroup)
+		progress(done, done)
+		return swap(ctx, tx, tables)
+	})
+}
+
+func readAfter(ctx context.Context, tx *database.Tx, position eventlog.Position) ([]eventlog.Recorded, error) {
+	var events []eventlog.Recorded
+	tx.Query(func(scan database.Scan) error {
+		var r eventstore.Row
+		if err := scan(&r.Position, &r.EventID, &r.Workspace, &r.Stream, &r.Version, &r.Fact, &r.Type, &r.Schema, &r.At, &r.Actor, &r.Metadata, &r.Data); err != nil {
+			return err
+		}
+		event, err := r.Recorded()
+		events = append(events, event)
+		return err
+	}, "SELECT "+eventstore.Columns+" FROM events WHERE position > ? ORDER BY position LIMIT ?", int64(position), rebuildBatch)
+	return events, tx.Flush(ctx)
+}
+
+// object is a table or index with the statement that makes it.
+type object struct{ name, sql string }
+
+// createCopies makes an empty table beside each one, with the same columns and indexes.
+func createCopies(ctx context.Context, tx *database.Tx, tables []string) error {
+	for _, table := range tables {
+		tx.Exec("DROP TABLE IF EXISTS " + table + rebuildSuffix)
+	}
+	if tx.Dialect().Name == database.Postgres {
+		for _, table := range tables {
+			tx.Exec("CREATE TABLE " + table + rebuildSuffix + " (LIKE " + table + " INCLUDING ALL)")
+			tx.Exec("ALTER TABLE " + table + rebuildSuffix + " SET (fillfactor = 70)")
+		}
+		return tx.Flush(ctx)
+	}
+	for _, table := range tables {
+		objects, err := sqliteObjects(ctx, tx, table)
+		if err != nil {
+			return err
+		}
+		for _, o := range objects {
+			made := strings.Replace(o.sql, " "+o.name+" ", " "+otherName(o.name, table)+" ", 1)
+			made = strings.Replace(made, " ON "+table+" ", " ON "+table+rebuildSuffix+" ", 1)
+			tx.Exec(made)
+		}
+	}
+	return tx.Flush(ctx)
+}
+
+// otherName is what an object is called in the copy. SQLite cannot rename an index, so the
+// indexes have the suffix after every second rebuild.
+func otherName(name, table string) string {
+	if plain, had := strings.CutSuffix(name, rebuildSuffix); had && name != table {
+		return plain
+	}
+	return name + rebuildSuffix
+}
+
+func sqliteObjects(ctx context.Context, tx *database.Tx, table string) ([]object, error) {
+	var objects []object
+	tx.Query(func(scan database.Scan) error {
+		var o object
+		err := scan(&o.name, &o.sql)
+		// A table that was renamed once has its name in quotes.
+		o.sql = strings.ReplaceAll(o.sql, `"`+table+`"`, table)
+		objects = append(objects, o)
+		return err
+	}, "SELECT name, sql FROM sqlite_schema WHERE tbl_name = ? AND sql IS NOT NULL ORDER BY type DESC", table)
+	return objects, tx.Flush(ctx)
+}
+
+// swap puts the new tables in the place of the live ones, with the names of their indexes.
+func swap(ctx context.Context, tx *database.Tx, tables []string) error {
+	for _, table := range tables {
+		live, err := indexesOf(ctx, tx, table)
+		if err != nil {
+			return err
+		}
+		made, err := indexesOf(ctx, tx, table+rebuildSuffix)
+		if err != nil {
+			return err
+		}
+		tx.Exec("DROP TABLE " + table)
+		tx.Exec("ALTER TABLE " + table + rebuildSuffix + " RENAME TO " + table)
+		for what, name := range made {
+			if known, same := live[what]; same {
+				tx.Exec("ALTER INDEX " + name + " RENAME TO " + known)
+			}
+		}
+	}
+	return tx.Flush(ctx)
+}
+
+// indexesOf gives the names of a table's indexes by what they are. On SQLite, where they
+// cannot be renamed, it gives none.
+func indexesOf(ctx context.Context, tx *database.Tx, table string) (map[string]string, error) {
+	if tx.Dialect().Name != database.Postgres {
+		return nil, nil
+	}
+	indexes := map[string]string{}
+	tx.Query(func(scan database.Scan) error {
+		var name, definition string
+		if err := scan(&name, &definition); err != nil {
+			return err
+		}
+		_, what, _ := strings.Cut(definition, " USING ")
+		indexes[what] = name
+		return nil
+	}, "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = ?", table)
+	return indexes, tx.Flush(ctx)
+}

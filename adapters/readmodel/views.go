@@ -1,0 +1,171 @@
+package readmodel
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"hooktrail/adapters/database"
+	"hooktrail/application"
+	"hooktrail/domain/agent"
+	"hooktrail/domain/apikey"
+	"hooktrail/domain/eventlog"
+	"hooktrail/domain/trigger"
+)
+
+type stateRow struct {
+	Position int64  `db:"position"`
+	State    string `db:"state"`
+	LastUsed *int64 `db:"last_used_at"`
+}
+
+func (r stateRow) read(into any) error {
+	if err := json.Unmarshal([]byte(r.State), into); err != nil {
+		return fmt.Errorf("read a stored state: %w", err)
+	}
+	return nil
+}
+
+func (m *Models) one(ctx context.Context, row *stateRow, query string, args ...any) (bool, error) {
+	err := m.db.Get(ctx, row, query, args...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, m.failed("read a view", err)
+}
+
+// viewPage reads a page of a table and shows each state.
+func viewPage[V any](ctx context.Context, m *Models, columns, table, joins string, where conditions, p application.Paging, show func(stateRow) (V, error)) (application.Page[V], error) {
+	var rows []stateRow
+	total, err := m.page(ctx, &rows, columns, table, joins, "v", where, p)
+	page := application.Page[V]{Total: total, Items: make([]V, 0, len(rows))}
+	if err != nil {
+		return page, m.failed("list "+table, err)
+	}
+	for i, row := range rows {
+		if i == p.Limit {
+			page.Next = eventlog.Position(rows[i-1].Position)
+			break
+		}
+		view, err := show(row)
+		if err != nil {
+			return page, err
+		}
+		page.Items = append(page.Items, view)
+	}
+	return page, nil
+}
+
+const (
+	triggerColumns = "v.position, v.state, s.last_used_at"
+	triggerJoins   = " AS v LEFT JOIN trigger_statistics s ON s.trigger_id = v.id "
+)
+
+func (m *Models) showTrigger(row stateRow) (application.TriggerView, error) {
+	var t trigger.Trigger
+	err := row.read(&t)
+	return application.NewTriggerView(t, database.TimeOrNil(row.LastUsed), m.publicURL), err
+}
+
+// Trigger shows a trigger that is not deleted.
+func (m *Models) Trigger(ctx context.Context, workspace, id string) (application.TriggerView, bool, error) {
+	var row stateRow
+	found, err := m.one(ctx, &row, "SELECT "+triggerColumns+" FROM "+m.triggers.name+triggerJoins+"WHERE v.id = ? AND v.workspace_id = ? AND NOT v.deleted", id, workspace)
+	if err != nil || !found {
+		return application.TriggerView{}, false, err
+	}
+	view, err := m.showTrigger(row)
+	return view, true, err
+}
+
+// Triggers lists triggers, the newest first.
+func (m *Models) Triggers(ctx context.Context, workspace string, f application.TriggerFilter, p application.Paging) (application.Page[application.TriggerView], error) {
+	where := conditions{}
+	where.add("v.workspace_id = ?", workspace)
+	where.terms = append(where.terms, "NOT v.deleted")
+	where.addText("v.agent_id = ?", f.AgentID)
+	where.addText(`lower(v.name) LIKE ? ESCAPE '\'`, containing(f.Name))
+	if f.IsActive != nil {
+		where.add("v.is_active = ?", *f.IsActive)
+	}
+	return viewPage(ctx, m, triggerColumns, m.triggers.name, triggerJoins, where, p, m.showTrigger)
+}
+
+// containing is the LIKE pattern for texts with that part, in any case.
+func containing(part string) string {
+	if part == "" {
+		return ""
+	}
+	return "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(strings.ToLower(part)) + "%"
+}
+
+// ActiveTriggersOf counts the triggers that run an agent.
+func (m *Models) ActiveTriggersOf(ctx context.Context, agentID string) (int, error) {
+	var count int
+	err := m.db.Get(ctx, &count, "SELECT count(*) FROM "+m.triggers.name+" WHERE agent_id = ? AND NOT deleted", agentID)
+	return count, m.failed("count triggers", err)
+}
+
+// LastUsed tells when a trigger was last invoked; nil for never.
+func (m *Models) LastUsed(ctx context.Context, triggerID string) (*time.Time, error) {
+	var at int64
+	err := m.db.Get(ctx, &at, "SELECT last_used_at FROM trigger_statistics WHERE trigger_id = ?", triggerID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, m.failed("read trigger statistics", err)
+	}
+	return database.TimeOrNil(&at), nil
+}
+
+const plainColumns = "v.position, v.state"
+
+func showAgent(row stateRow) (application.AgentView, error) {
+	var a agent.Agent
+	err := row.read(&a)
+	return application.NewAgentView(a), err
+}
+
+// Agent shows an agent; an archived one too, since executions still name it.
+func (m *Models) Agent(ctx context.Context, workspace, id string) (application.AgentView, bool, error) {
+	var row stateRow
+	found, err := m.one(ctx, &row, "SELECT "+plainColumns+" FROM "+m.agents.name+" AS v WHERE v.id = ? AND v.workspace_id = ? AND NOT v.archived", id, workspace)
+	if err != nil || !found {
+		return application.AgentView{}, false, err
+	}
+	view, err := showAgent(row)
+	return view, true, err
+}
+
+// Agents lists agents that are not archived, the newest first.
+func (m *Models) Agents(ctx context.Context, workspace string, f application.AgentFilter, p application.Paging) (application.Page[application.AgentView], error) {
+	where := conditions{}
+	where.add("v.workspace_id = ?", workspace)
+	where.terms = append(where.terms, "NOT v.archived")
+	where.addText(`lower(v.name) LIKE ? ESCAPE '\'`, containing(f.Name))
+	return viewPage(ctx, m, plainColumns, m.agents.name, " AS v ", where, p, showAgent)
+}
+
+// APIKeys lists keys that are not revoked, the newest first.
+func (m *Models) APIKeys(ctx context.Context, workspace string, p application.Paging) (application.Page[application.APIKeyView], error) {
+	where := conditions{}
+	where.add("v.workspace_id = ?", workspace)
+	where.terms = append(where.terms, "NOT v.revoked")
+	return viewPage(ctx, m, plainColumns, m.apiKeys.name, " AS v ", where, p, func(row stateRow) (application.APIKeyView, error) {
+		var k apikey.APIKey
+		err := row.read(&k)
+		return application.NewAPIKeyView(k), err
+	})
+}
+
+// CountAPIKeys counts the keys that are not revoked.
+func (m *Models) CountAPIKeys(ctx context.Context) (int, error) {
+	var count int
+	err := m.db.Get(ctx, &count, "SELECT count(*) FROM "+m.apiKeys.name+" WHERE NOT revoked")
+	return count, m.failed("count API keys", err)
+}

@@ -1,0 +1,147 @@
+package application
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+
+	"hooktrail/domain/agent"
+	"hooktrail/domain/eventlog"
+	"hooktrail/domain/fault"
+	"hooktrail/domain/token"
+)
+
+// AgentRequest asks for an agent to be made or changed; nil leaves a field as it is.
+type AgentRequest struct {
+	Name           *string         `json:"name"`
+	Type           *string         `json:"type"`
+	Description    *string         `json:"description"`
+	Runner         *agent.Runner   `json:"runner"`
+	InputSchema    json.RawMessage `json:"input_schema"`
+	TimeoutSeconds *int            `json:"timeout_seconds"`
+	Retry          *agent.Retry    `json:"retry"`
+	MaxConcurrency *int            `json:"max_concurrency"`
+}
+
+func (r AgentRequest) apply(s agent.Settings) agent.Settings {
+	set(&s.Name, r.Name)
+	set(&s.Type, r.Type)
+	set(&s.Description, r.Description)
+	set(&s.Runner, r.Runner)
+	set(&s.TimeoutSeconds, r.TimeoutSeconds)
+	set(&s.Retry, r.Retry)
+	set(&s.MaxConcurrency, r.MaxConcurrency)
+	switch {
+	case len(r.InputSchema) == 0:
+	case bytes.Equal(bytes.TrimSpace(r.InputSchema), []byte("null")):
+		s.InputSchema = nil
+	default:
+		s.InputSchema = r.InputSchema
+	}
+	return s
+}
+
+func set[T any](field, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+// IssuedAgent is an agent with the secret that is shown only once.
+type IssuedAgent struct {
+	AgentView
+	// SigningSecret verifies our requests by Standard Webhooks; for the http runner only.
+	SigningSecret string `json:"signing_secret,omitempty"`
+}
+
+// CreateAgent registers an agent.
+func (app *Application) CreateAgent(ctx context.Context, caller Caller, r AgentRequest) (IssuedAgent, error) {
+	settings := r.apply(agent.Settings{}).Defaults(app.config.DefaultRunner)
+	stream := eventlog.Stream(eventlog.AgentStream, app.NewID())
+	secret, keep, err := app.agentSecret(caller.WorkspaceID, stream, settings.Runner.Kind)
+	if err != nil {
+		return IssuedAgent{}, err
+	}
+	state, err := change(ctx, app, agent.Codec, caller.WorkspaceID, stream, caller.metadata(), func(agent.Agent) (decision, error) {
+		events, err := agent.Register(settings, app.config.AllowCommandRunner, credentialID(keep))
+		return decision{events: events, keep: keep}, err
+	})
+	if err != nil {
+		return IssuedAgent{}, err
+	}
+	return IssuedAgent{AgentView: NewAgentView(state), SigningSecret: secret}, nil
+}
+
+func credentialID(keep []eventlog.Credential) string {
+	if len(keep) == 0 {
+		return ""
+	}
+	return keep[0].ID
+}
+
+// agentSecret makes the secret with which the http runner signs; other runners have none.
+func (app *Application) agentSecret(workspace string, owner eventlog.StreamID, kind string) (string, []eventlog.Credential, error) {
+	if kind != agent.RunnerHTTP {
+		return "", nil, nil
+	}
+	secret, err := token.NewStandardWebhooksSecret(app.Random)
+	if err != nil {
+		return "", nil, err
+	}
+	id := app.NewID()
+	sealed, err := app.Secrets.Seal([]byte(secret), id)
+	if err != nil {
+		return "", nil, err
+	}
+	return secret, []eventlog.Credential{{ID: id, WorkspaceID: workspace, Owner: owner, Sealed: sealed}}, nil
+}
+
+func (app *Application) changeAgent(ctx context.Context, caller Caller, id string, ifVersion int64, decide func(agent.Agent) (decision, error)) (agent.Agent, error) {
+	return change(ctx, app, agent.Codec, caller.WorkspaceID, eventlog.Stream(eventlog.AgentStream, id), caller.metadata(), func(a agent.Agent) (decision, error) {
+		if a.Version == 0 || a.Archived || a.WorkspaceID != caller.WorkspaceID {
+			return decision{}, fault.New(fault.NotFound, "there is no such agent")
+		}
+		if ifVersion != 0 && ifVersion != a.Version {
+			return decision{}, fault.New(fault.PreconditionFailed, "the agent is at version %d", a.Version)
+		}
+		return decide(a)
+	})
+}
+
+// UpdateAgent changes an agent; ifVersion, unless 0, is the version it must be at.
+func (app *Application) UpdateAgent(ctx context.Context, caller Caller, id string, r AgentRequest, ifVersion int64) (IssuedAgent, error) {
+	var secret string
+	state, err := app.changeAgent(ctx, caller, id, ifVersion, func(a agent.Agent) (decision, error) {
+		settings := r.apply(a.Settings).Defaults(app.config.DefaultRunner)
+		var keep []eventlog.Credential
+		if a.SigningSecretID == "" {
+			var err error
+			if secret, keep, err = app.agentSecret(caller.WorkspaceID, eventlog.Stream(eventlog.AgentStream, id), settings.Runner.Kind); err != nil {
+				return decision{}, err
+			}
+		}
+		events, err := a.Update(settings, app.config.AllowCommandRunner, credentialID(keep))
+		return decision{events: events, keep: keep}, err
+	})
+	if err != nil {
+		return IssuedAgent{}, err
+	}
+	return IssuedAgent{AgentView: NewAgentView(state), SigningSecret: secret}, nil
+}
+
+// ArchiveAgent ends an agent that no trigger runs any more.
+func (app *Application) ArchiveAgent(ctx context.Context, caller Caller, id string, ifVersion int64) error {
+	_, err := app.changeAgent(ctx, caller, id, ifVersion, func(a agent.Agent) (decision, error) {
+		triggers, err := app.Views.ActiveTriggersOf(ctx, id)
+		if err != nil {
+			return decision{}, refusal(err)
+		}
+		events, err := a.Archive(triggers)
+		var forget []string
+		if a.SigningSecretID != "" && triggers == 0 {
+			forget = []string{a.SigningSecretID}
+		}
+		return decision{events: events, forget: forget}, err
+	})
+	return err
+}

@@ -1,0 +1,95 @@
+// Package application holds the use cases, one method each. A method that changes state
+// loads an aggregate, lets it decide and appends the events; a query reads a view.
+package application
+
+import (
+	"io"
+	"log/slog"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+
+	"hooktrail/domain/apikey"
+	"hooktrail/domain/eventlog"
+)
+
+// Config is what the operator decides.
+type Config struct {
+	WorkspaceID         string // the default workspace
+	PublicURL           string // under which senders reach us, without a slash at the end
+	DefaultRunner       string // kind for agents that name none
+	AllowCommandRunner  bool
+	RateLimit           int // webhook calls per minute and client; 0 is off
+	MaxBodyBytes        int // of a webhook call, unless the trigger says otherwise
+	MaxConcurrentLoads  int
+	CachedTriggers      int
+	OutcomeRetryTimeout time.Duration // how long a worker tries to record a result
+}
+
+// Dependencies are what the use cases drive.
+type Dependencies struct {
+	Store   EventStore
+	Views   Views
+	Queue   WorkQueue
+	Secrets Secrets
+	Runner  AgentRunner
+	Limiter RateLimiter
+	Logger  *slog.Logger
+	Now     func() time.Time
+	NewID   func() string // a KSUID
+	Random  io.Reader
+	Jitter  func() float64 // from 0 up to 1
+	Observe Observer
+	// Appended wakes all who wait for something new in the log.
+	Appended *Broadcast
+}
+
+// Observer is told what the metrics count.
+type Observer interface {
+	Invoked(outcome string)
+	AttemptEnded(runner, outcome string, took time.Duration)
+	AttemptStarted(waited time.Duration)
+}
+
+// Application is all use cases.
+type Application struct {
+	Dependencies
+	config   Config
+	triggers *lru.Cache[string, *boundTrigger]
+	loads    singleflight.Group
+	running  *runningSet
+}
+
+// New makes the application.
+func New(config Config, d Dependencies) (*Application, error) {
+	if config.CachedTriggers == 0 {
+		config.CachedTriggers = 10_000
+	}
+	if config.MaxBodyBytes == 0 {
+		config.MaxBodyBytes = 1 << 20
+	}
+	if config.OutcomeRetryTimeout == 0 {
+		config.OutcomeRetryTimeout = time.Minute
+	}
+	cache, err := lru.New[string, *boundTrigger](config.CachedTriggers)
+	if err != nil {
+		return nil, err
+	}
+	return &Application{Dependencies: d, config: config, triggers: cache, running: newRunningSet()}, nil
+}
+
+// Caller is who asks for a use case, and in which request.
+type Caller struct {
+	WorkspaceID string
+	Key         apikey.APIKey
+	RequestID   string
+	TraceParent string
+}
+
+// metadata is what the caller's events say about where they came from.
+func (c Caller) metadata() eventlog.Metadata {
+	return eventlog.Metadata{
+		Actor: eventlog.ActorOf("api_key", c.Key.ID), RequestID: c.RequestID, TraceParent: c.TraceParent, CorrelationID: c.RequestID,
+	}
+}

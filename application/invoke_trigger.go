@@ -1,0 +1,364 @@
+package application
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"mime"
+	"net/netip"
+	"strings"
+	"time"
+
+	"hooktrail/domain/agent"
+	"hooktrail/domain/clientip"
+	"hooktrail/domain/eventlog"
+	"hooktrail/domain/execution"
+	"hooktrail/domain/fault"
+	"hooktrail/domain/payload"
+	"hooktrail/domain/token"
+	"hooktrail/domain/trigger"
+)
+
+// Call is a webhook call as it came in. Body is kept: it must not be reused.
+type Call struct {
+	Token          string
+	Signatures     []string // the values of trigger.SignatureHeaders that were sent
+	ContentType    string
+	// Body is what the agent gets; Signed is what the signature covers: the same bytes, unless
+	// the body came in compressed.
+	Body, Signed   []byte
+	Client         netip.Addr
+	IdempotencyKey string
+	RequestID      string
+	TraceParent    string
+}
+
+// Invocation is the answer to a call that was accepted, on disk, or accepted before under
+// the same idempotency key.
+type Invocation struct {
+	ID          string           `json:"id"`
+	ExecutionID string           `json:"execution_id"`
+	TriggerID   string           `json:"trigger_id"`
+	AgentID     string           `json:"agent_id"`
+	Status      execution.Status `json:"status"`
+	CreatedAt   time.Time        `json:"created_at"`
+	WorkspaceID string           `json:"-"`
+	Replayed    bool             `json:"-"`
+}
+
+// Acknowledged is the answer to a call that is refused with a status of 2xx because its
+// sender would switch the hook off otherwise.
+type Acknowledged struct{ Fault *fault.Error }
+
+func (e *Acknowledged) Error() string { return e.Fault.Error() }
+
+// Gone is an inactive trigger that answers 410.
+type Gone struct{ Fault *fault.Error }
+
+func (e *Gone) Error() string { return e.Fault.Error() }
+func (e *Gone) Unwrap() error { return e.Fault }
+
+// boundTrigger is a trigger with all that a call needs, as of the versions of its streams.
+// It may be old: the append demands that both streams are still at these versions.
+type boundTrigger struct {
+	tokenID string
+	trigger trigger.Trigger
+	agent   agent.Agent
+	schema  *payload.Schema
+	secrets map[string][]byte // by credential id
+}
+
+// loadBound reads the trigger that a token belongs to; nil when there is none.
+func (app *Application) loadBound(ctx context.Context, hash []byte) (*boundTrigger, error) {
+	found, err, _ := app.loads.Do(string(hash), func() (any, error) {
+		// Others may wait for this load: it must not end with the request that began it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return app.readBound(ctx, hash)
+	})
+	if err != nil {
+		return nil, refusal(err)
+	}
+	bound, _ := found.(*boundTrigger)
+	if bound != nil {
+		app.triggers.Add(string(hash), bound)
+	}
+	return bound, nil
+}
+
+func (app *Application) readBound(ctx context.Context, hash []byte) (*boundTrigger, error) {
+	credential, found, err := app.Store.CredentialByHash(ctx, hash)
+	if err != nil || !found || credential.Owner.Kind() != eventlog.TriggerStream {
+		return nil, err
+	}
+	bound := &boundTrigger{tokenID: credential.ID, secrets: map[string][]byte{}}
+	if bound.trigger, err = fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0); err != nil {
+		return nil, err
+	}
+	for _, id := range trigger.IDs(bound.trigger.Secrets) {
+		sealed, found, err := app.Store.Sealed(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			continue // replaced at this moment; the version check sees it
+		}
+		if bound.secrets[id], err = app.Secrets.Open(sealed, id); err != nil {
+			return nil, err
+		}
+	}
+	if bound.agent, err = fold[agent.Agent](ctx, app.Store, agent.Codec, eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), 0); err != nil {
+		return nil, err
+	}
+	if len(bound.agent.InputSchema) > 0 {
+		if bound.schema, err = payload.CompileSchema(bound.agent.InputSchema); err != nil {
+			return nil, err
+		}
+	}
+	return bound, nil
+}
+
+// peek gives what memory knows of the trigger that a token belongs to; nil when nothing.
+func (app *Application) peek(text string) *boundTrigger {
+	if !token.Valid(token.TriggerPrefix, text) {
+		return nil
+	}
+	bound, _ := app.triggers.Peek(string(app.Secrets.HashToken(text)))
+	return bound
+}
+
+// TakeRate counts a call against the client's limit: the trigger's own where the token
+// belongs to a known trigger that has one, else the server's.
+func (app *Application) TakeRate(ctx context.Context, text string, client netip.Addr) (RateDecision, error) {
+	limit, scope := app.config.RateLimit, ""
+	if bound := app.peek(text); bound != nil && bound.trigger.Options.RateLimit != nil && bound.trigger.Proven(bound.tokenID, app.Now()) {
+		limit, scope = *bound.trigger.Options.RateLimit, bound.trigger.ID+" "
+	}
+	if limit == 0 {
+		return RateDecision{Allowed: true}, nil
+	}
+	d, err := app.Limiter.Take(ctx, scope+clientip.Key(client), limit)
+	return d, refusal(err)
+}
+
+// BodyLimit is the most bytes that a call with that token may send. A token that is not
+// known yet is looked up, so that a trigger's larger limit holds from its first call.
+func (app *Application) BodyLimit(ctx context.Context, text string, announced int) int {
+	if announced >= 0 && announced <= app.config.MaxBodyBytes && app.peek(text) == nil {
+		return app.config.MaxBodyBytes
+	}
+	bound := app.peek(text)
+	if bound == nil && token.Valid(token.TriggerPrefix, text) {
+		bound, _ = app.loadBound(ctx, app.Secrets.HashToken(text))
+	}
+	if bound == nil || bound.trigger.Options.MaxBodyBytes == 0 || !bound.trigger.Proven(bound.tokenID, app.Now()) {
+		return app.config.MaxBodyBytes
+	}
+	return bound.trigger.Options.MaxBodyBytes
+}
+
+// InvokeTrigger accepts a webhook call, or says why not. When it returns without an error
+// the call is on disk.
+func (app *Application) InvokeTrigger(ctx context.Context, call Call) (Invocation, error) {
+	invocation, err := app.invoke(ctx, call)
+	app.Observe.Invoked(outcomeOf(invocation, err))
+	return invocation, err
+}
+
+func outcomeOf(i Invocation, err error) string {
+	switch {
+	case err != nil:
+		return string(fault.CodeOf(err))
+	case i.Replayed:
+		return "replayed"
+	}
+	return "accepted"
+}
+
+var errNotProven = fault.New(fault.Unauthorized, "a valid trigger token is required, as Authorization: Bearer or in the path /api/v1/hooks/{token}")
+
+func (app *Application) invoke(ctx context.Context, call Call) (Invocation, error) {
+	if !token.Valid(token.TriggerPrefix, call.Token) {
+		return Invocation{}, errNotProven
+	}
+	hash := app.Secrets.HashToken(call.Token)
+	bound, cached := app.triggers.Get(string(hash))
+	for tries := 1; ; tries++ {
+		if bound == nil {
+			var err error
+			cached = false
+			if bound, err = app.loadBound(ctx, hash); err != nil {
+				return Invocation{}, err
+			}
+			if bound == nil {
+				return Invocation{}, errNotProven
+			}
+		}
+		invocation, err := app.admit(ctx, bound, call)
+		if err == nil {
+			return invocation, nil
+		}
+		// What memory holds may be old: nobody is refused, and nobody let in, on its word.
+		conflict := eventlog.IsConflict(err)
+		if conflict && tries > maxConflicts || !conflict && !cached {
+			return Invocation{}, refusal(err)
+		}
+		app.triggers.Remove(string(hash))
+		bound = nil
+	}
+}
+
+// admit makes the checks on one state of the trigger and appends the invocation.
+func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Call) (Invocation, error) {
+	now := app.Now()
+	t := &bound.trigger
+	if !t.Proven(bound.tokenID, now) {
+		return Invocation{}, errNotProven
+	}
+	if err := bound.verify(call, now); err != nil {
+		return Invocation{}, err
+	}
+	if err := t.Open(call.Client, now); err != nil {
+		return Invocation{}, inactive(t.Options.InactiveStatus, err)
+	}
+	if bound.agent.Version == 0 || bound.agent.Archived {
+		return Invocation{}, inactive(t.Options.InactiveStatus, fault.New(fault.TriggerInactive, "the trigger's agent is archived"))
+	}
+	mediaType, err := mediaTypeOf(call.ContentType)
+	if err != nil {
+		return Invocation{}, err
+	}
+	if err := bound.checkInput(mediaType, call.Body); err != nil {
+		return Invocation{}, err
+	}
+	digest := sha256.Sum256(call.Body)
+	id := app.NewID()
+	invoked := trigger.Invoked{
+		ExecutionID: id, AgentID: t.AgentID, Runs: bound.agent.Runner.Kind != agent.RunnerNone,
+		Input: trigger.Digest{SHA256: hex.EncodeToString(digest[:]), Size: len(call.Body)}, MediaType: mediaType,
+		TokenID: bound.tokenID, Signed: t.HasSecret(), IdempotencyKey: call.IdempotencyKey, ClientIP: call.Client.String(),
+	}
+	proposed, err := trigger.Codec.Encode(invoked)
+	if err != nil {
+		return Invocation{}, err
+	}
+	proposed.ID, proposed.Payload = id, call.Body
+	a := eventlog.Append{
+		WorkspaceID: t.WorkspaceID, Stream: eventlog.Stream(eventlog.TriggerStream, t.ID), Expected: t.Version,
+		Guards: []eventlog.Guard{{Stream: eventlog.Stream(eventlog.AgentStream, t.AgentID), Version: bound.agent.Version}},
+		Events: []eventlog.Proposed{proposed},
+		Meta: eventlog.Metadata{
+			Actor: eventlog.ActorOf("trigger", t.ID), RequestID: call.RequestID, TraceParent: call.TraceParent, CorrelationID: id,
+		},
+	}
+	if call.IdempotencyKey != "" {
+		a.Idempotency = &eventlog.IdempotencyKey{
+			Scope: t.ID, Key: call.IdempotencyKey, Digest: digest[:], Subject: id, ExpiresAt: now.Add(idempotencyPeriod),
+		}
+	}
+	appended, err := app.Store.Append(ctx, a)
+	if err != nil {
+		return Invocation{}, err
+	}
+	if appended.Replayed != "" {
+		return app.replayed(ctx, t.WorkspaceID, appended.Replayed)
+	}
+	return Invocation{
+		ID: id, ExecutionID: id, TriggerID: t.ID, AgentID: t.AgentID, Status: execution.Pending,
+		CreatedAt: appended.Events[0].At, WorkspaceID: t.WorkspaceID,
+	}, nil
+}
+
+// idempotencyPeriod is how long a key is remembered (SPEC, "Idempotency").
+const idempotencyPeriod = 24 * time.Hour
+
+// replayed answers a repeat as the first call was answered.
+func (app *Application) replayed(ctx context.Context, workspace, id string) (Invocation, error) {
+	first, found, err := app.Views.Execution(ctx, workspace, id)
+	if err != nil {
+		return Invocation{}, err
+	}
+	if !found {
+		return Invocation{}, errors.New("an idempotency key names an execution that is not there: " + id)
+	}
+	return Invocation{
+		ID: id, ExecutionID: id, TriggerID: first.TriggerID, AgentID: first.AgentID, Status: execution.Pending,
+		CreatedAt: first.CreatedAt, WorkspaceID: workspace, Replayed: true,
+	}, nil
+}
+
+func (b *boundTrigger) verify(call Call, now time.Time) error {
+	if !b.trigger.HasSecret() {
+		return nil
+	}
+	var secrets [][]byte
+	for _, id := range b.trigger.SecretsAt(now) {
+		if secret, kept := b.secrets[id]; kept {
+			secrets = append(secrets, secret)
+		}
+	}
+	if !trigger.Verify(call.Signatures, secrets, call.Signed) {
+		return fault.New(fault.InvalidSignature, "a valid signature of the exact body is required, as X-Webhook-Signature: sha256=<hex HMAC-SHA256>")
+	}
+	return nil
+}
+
+func (b *boundTrigger) checkInput(mediaType string, body []byte) error {
+	input := body
+	if mediaType == "" {
+		kind, err := payload.CheckJSON(body)
+		if err != nil {
+			return err
+		}
+		if kind != payload.Object && (b.schema == nil || !b.schema.AllowsNonObject()) {
+			return fault.New(fault.InvalidJSON, "the body must be a JSON object")
+		}
+	} else {
+		var err error
+		if input, err = payload.FormToJSON(body); err != nil {
+			return err
+		}
+	}
+	if b.schema == nil {
+		return nil
+	}
+	return b.schema.Validate(input)
+}
+
+func inactive(status int, err error) error {
+	var refused *fault.Error
+	if !errors.As(err, &refused) || refused.Code != fault.TriggerInactive {
+		return err
+	}
+	switch status {
+	case 200:
+		return &Acknowledged{Fault: refused}
+	case 410:
+		return &Gone{Fault: refused}
+	}
+	return err
+}
+
+// mediaTypeOf names what a body is: "" for JSON, also when the sender does not say.
+func mediaTypeOf(contentType string) (string, error) {
+	if contentType == "" || contentType == "application/json" {
+		return "", nil
+	}
+	mediaType, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return "", fault.New(fault.UnsupportedMediaType, "the Content-Type header cannot be read")
+	}
+	if charset := strings.ToLower(parameters["charset"]); charset != "" && charset != "utf-8" && charset != "utf8" && charset != "us-ascii" {
+		return "", fault.New(fault.UnsupportedMediaType, "the body must be encoded in UTF-8")
+	}
+	switch {
+	case mediaType == "application/json", strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json"):
+		return "", nil
+	case mediaType == formMediaType:
+		return formMediaType, nil
+	}
+	return "", fault.New(fault.UnsupportedMediaType, "the body must be application/json or application/x-www-form-urlencoded")
+}
+
+const formMediaType = "application/x-www-form-urlencoded"

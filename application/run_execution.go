@@ -1,0 +1,249 @@
+package application
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"hooktrail/domain/eventlog"
+	"hooktrail/domain/execution"
+	"hooktrail/domain/payload"
+)
+
+// ClaimExecutions starts up to limit executions for a worker: each is on record as started
+// before it is returned.
+func (app *Application) ClaimExecutions(ctx context.Context, worker string, limit int) ([]Claimed, error) {
+	now := app.Now()
+	return app.Queue.Claim(ctx, limit, func(due Due) (eventlog.Append, error) {
+		events, err := due.Execution.Start(worker, due.Agent.Retry, now)
+		if err != nil {
+			return eventlog.Append{}, err
+		}
+		meta := eventlog.Metadata{Actor: eventlog.ActorOf("worker", worker), CausationID: due.Execution.ID, CorrelationID: due.Execution.ID}
+		return app.encode(execution.Codec, due.Execution.WorkspaceID, eventlog.Stream(eventlog.ExecutionStream, due.Execution.ID),
+			due.Execution.Version, meta, decision{events: events})
+	})
+}
+
+// RunExecution makes one attempt at a claimed execution and records how it ended. ctx ends
+// only when the process must stop: then nothing is recorded and, after the worker's lease,
+// another takes over.
+func (app *Application) RunExecution(ctx context.Context, claimed Claimed) {
+	started := app.Now()
+	running, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	app.running.add(claimed.Execution.ID, cancel)
+	defer app.running.remove(claimed.Execution.ID)
+	if claimed.Execution.Attempt == 1 {
+		app.Observe.AttemptStarted(started.Sub(claimed.CreatedAt))
+	}
+
+	output, err := app.attempt(running, claimed)
+	outcome := "completed"
+	switch {
+	case ctx.Err() != nil:
+		return
+	case errors.Is(context.Cause(running), errCancelled):
+		outcome = "cancelled"
+	default:
+		if err != nil {
+			outcome = "failed"
+		}
+		app.recordOutcome(ctx, claimed, output, err)
+	}
+	app.Observe.AttemptEnded(claimed.Agent.Runner.Kind, outcome, app.Now().Sub(started))
+}
+
+func (app *Application) attempt(ctx context.Context, claimed Claimed) ([]byte, error) {
+	if claimed.InputErased {
+		return nil, &RunError{Code: "input_erased", Message: "the input of this execution has been erased", Final: true}
+	}
+	input, err := payload.InputJSON(claimed.MediaType, claimed.Input)
+	if err != nil {
+		return nil, &RunError{Code: "invalid_input", Message: err.Error(), Final: true}
+	}
+	run := Run{
+		ExecutionID: claimed.Execution.ID, AgentID: claimed.Agent.ID, WorkspaceID: claimed.Execution.WorkspaceID,
+		TriggerID: claimed.Execution.TriggerID, Attempt: claimed.Execution.Attempt, Runner: claimed.Agent.Runner, Input: input,
+	}
+	if id := claimed.Agent.SigningSecretID; id != "" {
+		sealed, found, err := app.Store.Sealed(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			secret, err := app.Secrets.Open(sealed, id)
+			if err != nil {
+				return nil, err
+			}
+			run.SigningSecret = string(secret)
+		}
+	}
+	timeout := time.Duration(claimed.Agent.TimeoutSeconds) * time.Second
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	output, err := app.Runner.Run(ctx, run)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, &RunError{Code: "timeout", Message: fmt.Sprintf("the agent did not answer within %s", timeout)}
+	}
+	if err == nil {
+		if _, invalid := payload.CheckJSON(output); invalid != nil {
+			return nil, &RunError{Code: "invalid_output", Message: "the agent's answer is not JSON that can be kept: " + invalid.Error(), Final: true}
+		}
+	}
+	return output, err
+}
+
+// recordOutcome appends the end of an attempt. While the store is away it tries again; when
+// the execution has moved on (cancelled, or taken over) the result does not count.
+func (app *Application) recordOutcome(ctx context.Context, claimed Claimed, output []byte, failed error) {
+	x := claimed.Execution
+	d := decision{payload: output}
+	var err error
+	if failed == nil {
+		d.events, err = x.Complete(digestOf(output))
+	} else {
+		d.payload = nil
+		d.events, err = x.Fail(app.failureOf(failed), claimed.Agent.Retry, app.Jitter(), app.Now())
+	}
+	meta := eventlog.Metadata{Actor: eventlog.ActorOf("worker", x.Worker), CausationID: x.ID, CorrelationID: x.ID}
+	var a eventlog.Append
+	if err == nil {
+		a, err = app.encode(execution.Codec, x.WorkspaceID, eventlog.Stream(eventlog.ExecutionStream, x.ID), x.Version, meta, d)
+	}
+	if err == nil {
+		_, err = backoff.Retry(ctx, func() (eventlog.Appended, error) {
+			appended, err := app.Store.Append(ctx, a)
+			if err != nil && !errors.Is(err, eventlog.ErrUnavailable) && !errors.Is(err, eventlog.ErrQueueFull) {
+				err = backoff.Permanent(err)
+			}
+			return appended, err
+		}, backoff.WithMaxElapsedTime(app.config.OutcomeRetryTimeout))
+	}
+	switch {
+	case err == nil:
+		app.running.ended(x.ID)
+	case eventlog.IsConflict(err):
+		app.Logger.Info("a late result does not count: the execution has moved on", "execution_id", x.ID, "attempt", x.Attempt)
+	default:
+		app.Logger.Error("the result of an attempt could not be recorded", "execution_id", x.ID, "attempt", x.Attempt, "error", err)
+	}
+}
+
+const maxErrorMessage = 4096
+
+func (app *Application) failureOf(err error) execution.Failure {
+	var known *RunError
+	if !errors.As(err, &known) {
+		app.Logger.Error("an attempt failed inside Hooktrail", "error", err)
+		return execution.Failure{Error: execution.Error{Code: "internal", Message: "Hooktrail could not run the agent"}}
+	}
+	message := known.Message
+	if len(message) > maxErrorMessage {
+		message = message[:maxErrorMessage]
+	}
+	return execution.Failure{Error: execution.Error{Code: known.Code, Message: message}, Final: known.Final, RetryAfter: known.RetryAfter}
+}
+
+// StopCancelled ends the runs of this process whose execution has ended otherwise: another
+// replica cancelled it, or took it over.
+func (app *Application) StopCancelled(ctx context.Context) error {
+	ids := app.running.ids()
+	if len(ids) == 0 {
+		return nil
+	}
+	ended, err := app.Queue.Ended(ctx, ids)
+	for _, id := range ended {
+		app.running.cancel(id, errCancelled)
+	}
+	return err
+}
+
+// runningSet knows the runs of this process, and who waits for the end of one.
+type runningSet struct {
+	mu      sync.Mutex
+	runs    map[string]context.CancelCauseFunc
+	waiters map[string][]*endWaiter
+}
+
+type endWaiter struct {
+	set    *runningSet
+	id     string
+	signal chan struct{}
+}
+
+func newRunningSet() *runningSet {
+	return &runningSet{runs: map[string]context.CancelCauseFunc{}, waiters: map[string][]*endWaiter{}}
+}
+
+func (s *runningSet) add(id string, cancel context.CancelCauseFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runs[id] = cancel
+}
+
+func (s *runningSet) remove(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.runs, id)
+}
+
+func (s *runningSet) ids() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := make([]string, 0, len(s.runs))
+	for id := range s.runs {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func (s *runningSet) cancel(id string, cause error) {
+	s.mu.Lock()
+	cancel := s.runs[id]
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
+	s.ended(id)
+}
+
+func (s *runningSet) awaitEnd(id string) *endWaiter {
+	w := &endWaiter{set: s, id: id, signal: make(chan struct{}, 1)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiters[id] = append(s.waiters[id], w)
+	return w
+}
+
+func (s *runningSet) ended(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.waiters[id] {
+		select {
+		case w.signal <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (w *endWaiter) leave() {
+	w.set.mu.Lock()
+	defer w.set.mu.Unlock()
+	others := w.set.waiters[w.id]
+	for i, other := range others {
+		if other == w {
+			others = append(others[:i:i], others[i+1:]...)
+			break
+		}
+	}
+	if len(others) == 0 {
+		delete(w.set.waiters, w.id)
+	} else {
+		w.set.waiters[w.id] = others
+	}
+}
