@@ -1,0 +1,105 @@
+package httpapi
+
+import (
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"hooktrail/application"
+)
+
+func (s *Server) createAgent(c *fiber.Ctx) error {
+	var request application.AgentRequest
+	warnings, err := decode(c, &request, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	issued, err := s.app.CreateAgent(ctx, callerOf(c), request)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderLocation, "/api/v1/agents/"+issued.ID)
+	return versioned(c, fiber.StatusCreated, issued, issued.Version, warnings)
+}
+
+func (s *Server) listAgents(c *fiber.Ctx) error {
+	p, err := paging(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	page, err := s.app.ListAgents(ctx, callerOf(c), application.AgentFilter{Name: c.Query("name")}, p)
+	if err != nil {
+		return err
+	}
+	return list(c, page, p)
+}
+
+func (s *Server) getAgent(c *fiber.Ctx) error {
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	view, err := s.app.GetAgent(ctx, callerOf(c), c.Params("id"))
+	if err != nil {
+		return err
+	}
+	return versioned(c, fiber.StatusOK, view, view.Version, nil)
+}
+
+func (s *Server) updateAgent(c *fiber.Ctx) error {
+	var request application.AgentRequest
+	warnings, err := decode(c, &request, nil)
+	if err != nil {
+		return err
+	}
+	version, err := ifMatch(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	issued, err := s.app.UpdateAgent(ctx, callerOf(c), c.Params("id"), request, version)
+	if err != nil {
+		return err
+	}
+	return versioned(c, fiber.StatusOK, issued, issued.Version, warnings)
+}
+
+func (s *Server) archiveAgent(c *fiber.Ctx) error {
+	version, err := ifMatch(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	if err := s.app.ArchiveAgent(ctx, callerOf(c), c.Params("id"), version); err != nil {
+		return err
+	}
+	return c.SendStatus(fiber.StatusNoContent)
+}
+
+// syncWait is how long an execution asked for with sync is waited for.
+const syncWait = 60 * time.Second
+
+func (s *Server) executeAgent(c *fiber.Ctx) error {
+	var command application.ExecuteAgent
+	warnings, err := decode(c, &command, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout + syncWait)
+	defer cancel()
+	view, err := s.app.ExecuteAgent(ctx, callerOf(c), c.Params("id"), command)
+	if err != nil {
+		return err
+	}
+	if command.Sync {
+		if ended, err := s.app.AwaitExecution(ctx, view.WorkspaceID, view.ID, syncWait); err == nil {
+			view = ended
+		}
+	}
+	c.Set(fiber.HeaderLocation, "/api/v1/executions/"+view.ID)
+	return data(c, fiber.StatusCreated, view, warnings)
+}

@@ -1,0 +1,91 @@
+package httpapi
+
+import (
+	"slices"
+
+	"github.com/gofiber/fiber/v2"
+
+	"hooktrail/application"
+	"hooktrail/domain/execution"
+	"hooktrail/domain/fault"
+)
+
+func (s *Server) listExecutions(c *fiber.Ctx) error {
+	p, err := paging(c)
+	if err != nil {
+		return err
+	}
+	f := application.ExecutionFilter{
+		AgentID: c.Query("agent_id"), TriggerID: c.Query("trigger_id"), SessionID: c.Query("session_id"),
+		Status: execution.Status(c.Query("status")),
+	}
+	if f.Status != "" && !slices.Contains(execution.Statuses, f.Status) {
+		return fault.Field("status", "must be one of pending, running, completed, failed, cancelled")
+	}
+	if f.Since, err = moment(c, "since"); err != nil {
+		return err
+	}
+	if f.Until, err = moment(c, "until"); err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	page, err := s.app.ListExecutions(ctx, callerOf(c), f, p)
+	if err != nil {
+		return err
+	}
+	return list(c, page, p)
+}
+
+func (s *Server) getExecution(c *fiber.Ctx) error {
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	view, err := s.app.GetExecution(ctx, callerOf(c), c.Params("id"))
+	if err != nil {
+		return err
+	}
+	return data(c, fiber.StatusOK, view, nil)
+}
+
+func (s *Server) cancelExecution(c *fiber.Ctx) error {
+	var request struct {
+		Reason string `json:"reason"`
+	}
+	warnings, err := decode(c, &request, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	view, err := s.app.CancelExecution(ctx, callerOf(c), c.Params("id"), request.Reason)
+	if err != nil {
+		return err
+	}
+	return data(c, fiber.StatusOK, view, warnings)
+}
+
+func (s *Server) retryExecution(c *fiber.Ctx) error {
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	view, err := s.app.RetryExecution(ctx, callerOf(c), c.Params("id"))
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderLocation, "/api/v1/executions/"+view.ID)
+	return data(c, fiber.StatusCreated, view, nil)
+}
+
+func (s *Server) reportExecution(c *fiber.Ctx) error {
+	var report application.Report
+	warnings, err := decode(c, &report, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	view, err := s.app.ReportExecution(ctx, callerOf(c), c.Params("id"), report)
+	if err != nil {
+		return err
+	}
+	return data(c, fiber.StatusOK, view, warnings)
+}

@@ -1,0 +1,149 @@
+package httpapi
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
+	"github.com/segmentio/ksuid"
+
+	"hooktrail/application"
+	"hooktrail/domain/apikey"
+	"hooktrail/domain/clientip"
+	"hooktrail/domain/eventlog"
+	"hooktrail/domain/fault"
+)
+
+const (
+	headerRequestID = "X-Request-Id"
+	localRequestID  = "request_id"
+	localCaller     = "caller"
+)
+
+var (
+	acceptableRequestID = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
+	// W3C Trace Context, "traceparent header".
+	acceptableTraceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+)
+
+// frame gives every request an id, turns panics and errors into answers, and reports the
+// answer. What is logged and measured is the route's pattern: a path may hold a token.
+func (s *Server) frame(c *fiber.Ctx) (err error) {
+	started := time.Now()
+	id := c.Get(headerRequestID)
+	if !acceptableRequestID.MatchString(id) {
+		id = ksuid.New().String()
+	}
+	c.Locals(localRequestID, id)
+	c.Set(headerRequestID, id)
+	c.Set("X-Content-Type-Options", "nosniff")
+	c.Set("Cache-Control", "no-store")
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			s.logger.Error("a handler panicked", "request_id", id, "route", c.Route().Path, "panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
+			err = nil
+			_ = s.answerError(c, errPanic)
+		}
+		took := time.Since(started)
+		route, status := routeOf(c), c.Response().StatusCode()
+		s.config.Observe(c.Method(), route, status, took)
+		level := slog.LevelDebug
+		if status >= 500 {
+			level = slog.LevelWarn
+		}
+		if s.logger.Enabled(c.Context(), level) {
+			s.logger.Log(c.Context(), level, "request", "method", c.Method(), "route", route, "status", status, "took", took, "request_id", id)
+		}
+	}()
+	if err := c.Next(); err != nil {
+		return s.answerError(c, err)
+	}
+	return nil
+}
+
+func routeOf(c *fiber.Ctx) string {
+	if path := c.Route().Path; path != "/" {
+		return path
+	}
+	return "unmatched"
+}
+
+func requestID(c *fiber.Ctx) string {
+	id, _ := c.Locals(localRequestID).(string)
+	return id
+}
+
+func traceParent(c *fiber.Ctx) string {
+	if value := c.Get("Traceparent"); acceptableTraceParent.MatchString(value) {
+		return value
+	}
+	return ""
+}
+
+// client is the address of whoever called, past the proxies that the operator trusts.
+func (s *Server) client(c *fiber.Ctx) netip.Addr {
+	peer, _ := netip.AddrFromSlice(c.Context().RemoteIP())
+	if len(s.config.TrustedProxies) == 0 {
+		return peer.Unmap()
+	}
+	var forwarded []string
+	for _, line := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
+		forwarded = append(forwarded, string(line))
+	}
+	return clientip.Of(peer, forwarded, s.config.TrustedProxies)
+}
+
+// bearer gives the credential of an Authorization header with the scheme Bearer.
+func bearer(authorization string) string {
+	scheme, credential, found := strings.Cut(authorization, " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(credential)
+}
+
+// need lets a request through whose API key has a scope; "" is any valid key.
+func (s *Server) need(scope apikey.Scope) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		text := c.Get("X-API-Key")
+		if text == "" {
+			text = bearer(c.Get(fiber.HeaderAuthorization))
+		}
+		ctx, cancel := s.contextOf(requestTimeout)
+		defer cancel()
+		key, err := s.app.Authenticate(ctx, text)
+		if err != nil {
+			return err
+		}
+		if scope != "" && !key.May(scope) {
+			return fault.New(fault.Forbidden, "the API key lacks the scope %s", scope)
+		}
+		c.Locals(localCaller, application.Caller{
+			WorkspaceID: key.WorkspaceID, Key: key, RequestID: requestID(c), TraceParent: traceParent(c),
+		})
+		return c.Next()
+	}
+}
+
+func callerOf(c *fiber.Ctx) application.Caller {
+	caller, _ := c.Locals(localCaller).(application.Caller)
+	return caller
+}
+
+func adapt(handler http.Handler) fiber.Handler { return adaptor.HTTPHandler(handler) }
+
+func (s *Server) me(c *fiber.Ctx) error {
+	caller := callerOf(c)
+	return data(c, fiber.StatusOK, struct {
+		WorkspaceID string                 `json:"workspace_id"`
+		APIKey      application.APIKeyView `json:"api_key"`
+		Actor       eventlog.Actor         `json:"actor"`
+	}{caller.WorkspaceID, application.NewAPIKeyView(caller.Key), eventlog.ActorOf("api_key", caller.Key.ID)}, nil)
+}

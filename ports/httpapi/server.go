@@ -1,0 +1,176 @@
+// Package httpapi is the HTTP contract: it turns requests into use cases and their results
+// into answers. It is the only package, beside cmd, that knows the web framework.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"hooktrail/application"
+	"hooktrail/domain/apikey"
+)
+
+// Config is what the operator decides about the listener.
+type Config struct {
+	TrustedProxies []netip.Prefix
+	MaxBodyBytes   int // of a management request; webhook calls have their own limit
+	// Metrics serves /metrics; nil when it has a listener of its own.
+	Metrics http.Handler
+	// Ready reports whether requests can be served; nil means that they can.
+	Ready func(ctx context.Context) error
+	// Observe is told of every answer: the route's pattern, never the path.
+	Observe func(method, route string, status int, took time.Duration)
+}
+
+// Server answers HTTP requests.
+type Server struct {
+	app     *application.Application
+	config  Config
+	logger  *slog.Logger
+	fiber   *fiber.App
+	stopped context.Context
+	stop    context.CancelFunc
+}
+
+// New makes a server that listens nowhere yet.
+func New(app *application.Application, config Config, logger *slog.Logger) *Server {
+	if config.MaxBodyBytes == 0 {
+		config.MaxBodyBytes = 1 << 20
+	}
+	if config.Observe == nil {
+		config.Observe = func(string, string, int, time.Duration) {}
+	}
+	s := &Server{app: app, config: config, logger: logger}
+	s.stopped, s.stop = context.WithCancel(context.Background())
+	s.fiber = fiber.New(fiber.Config{
+		AppName:               "hooktrail",
+		DisableStartupMessage: true,
+		Immutable:             true, // values outlive the request: they go into events
+		BodyLimit:             config.MaxBodyBytes,
+		ReadTimeout:           30 * time.Second,
+		WriteTimeout:          30 * time.Second,
+		IdleTimeout:           2 * time.Minute,
+		ReadBufferSize:        16 << 10,
+		ErrorHandler:          s.answerError,
+		// Without a proxy header the framework trusts none; we walk X-Forwarded-For ourselves.
+		EnableTrustedProxyCheck: true,
+	})
+	server := s.fiber.Server()
+	server.HeaderReceived = s.limitBody
+	server.NoDefaultServerHeader = true
+	s.routes()
+	return s
+}
+
+// Serve answers requests on a listener until Shutdown.
+func (s *Server) Serve(listener net.Listener) error {
+	if err := s.fiber.Listener(listener); err != nil {
+		return fmt.Errorf("serve HTTP: %w", err)
+	}
+	return nil
+}
+
+// Shutdown takes no new requests and returns when those under way are answered.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop()
+	if err := s.fiber.ShutdownWithContext(ctx); err != nil {
+		return fmt.Errorf("stop serving HTTP: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) routes() {
+	f := s.fiber
+	f.Use(s.frame)
+
+	f.Get("/healthz", func(c *fiber.Ctx) error { return c.JSON(fiber.Map{"status": "ok"}) })
+	f.Get("/readyz", s.ready)
+	f.Get("/openapi.yaml", openAPIDocument)
+	f.Get("/docs", adapt(docsPage))
+	f.Get("/docs/*", adapt(docsPage))
+	if s.config.Metrics != nil {
+		f.Get("/metrics", adapt(s.config.Metrics))
+	}
+
+	f.Post("/api/v1/webhook/trigger", s.hook)
+	f.Post("/api/v1/hooks/:token", s.hook)
+	f.Post("/hooks/:token", s.hook)
+
+	for _, triggers := range []string{"/api/v1/webhook-triggers", "/api/v1/triggers"} {
+		f.Post(triggers, s.need(apikey.TriggersWrite), s.createTrigger)
+		f.Get(triggers, s.need(apikey.TriggersRead), s.listTriggers)
+		f.Get(triggers+"/:id", s.need(apikey.TriggersRead), s.getTrigger)
+		f.Patch(triggers+"/:id", s.need(apikey.TriggersWrite), s.updateTrigger)
+		f.Delete(triggers+"/:id", s.need(apikey.TriggersWrite), s.deleteTrigger)
+		f.Post(triggers+"/:id/rotate-token", s.need(apikey.TriggersWrite), s.rotateToken)
+		f.Post(triggers+"/:id/rotate-secret", s.need(apikey.TriggersWrite), s.rotateSecret)
+		f.Delete(triggers+"/:id/secret", s.need(apikey.TriggersWrite), s.removeSecret)
+		f.Get(triggers+"/:id/events", s.need(apikey.EventsRead), s.listTriggerEvents)
+	}
+
+	f.Post("/api/v1/agents", s.need(apikey.AgentsWrite), s.createAgent)
+	f.Get("/api/v1/agents", s.need(apikey.AgentsRead), s.listAgents)
+	f.Get("/api/v1/agents/:id", s.need(apikey.AgentsRead), s.getAgent)
+	f.Patch("/api/v1/agents/:id", s.need(apikey.AgentsWrite), s.updateAgent)
+	f.Delete("/api/v1/agents/:id", s.need(apikey.AgentsWrite), s.archiveAgent)
+	f.Post("/api/v1/agents/:id/execute", s.need(apikey.AgentsExecute), s.executeAgent)
+
+	f.Get("/api/v1/executions", s.need(apikey.ExecutionsRead), s.listExecutions)
+	f.Get("/api/v1/executions/:id", s.need(apikey.ExecutionsRead), s.getExecution)
+	f.Post("/api/v1/executions/:id/cancel", s.need(apikey.ExecutionsWrite), s.cancelExecution)
+	f.Post("/api/v1/executions/:id/retry", s.need(apikey.ExecutionsWrite), s.retryExecution)
+	f.Post("/api/v1/executions/:id/report", s.need(apikey.ExecutionsWrite), s.reportExecution)
+
+	f.Get("/api/v1/events", s.need(apikey.EventsRead), s.listEvents)
+
+	f.Post("/api/v1/api-keys", s.need(apikey.Admin), s.createAPIKey)
+	f.Get("/api/v1/api-keys", s.need(apikey.Admin), s.listAPIKeys)
+	f.Delete("/api/v1/api-keys/:id", s.need(apikey.Admin), s.revokeAPIKey)
+	f.Get("/api/v1/me", s.need(""), s.me)
+}
+
+func (s *Server) ready(c *fiber.Ctx) error {
+	if s.stopped.Err() != nil {
+		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"status": "stopping"})
+	}
+	if s.config.Ready != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		if err := s.config.Ready(ctx); err != nil {
+			s.logger.Warn("not ready", "error", err)
+			return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"status": "unavailable"})
+		}
+	}
+	return c.JSON(fiber.Map{"status": "ready"})
+}
+
+// limitBody decides, from the header alone, how large a body may be.
+func (s *Server) limitBody(header *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	text, isHook := hookToken(string(header.RequestURI()), string(header.Peek("Authorization")))
+	if !isHook || !header.IsPost() {
+		return fasthttp.RequestConfig{MaxRequestBodySize: s.config.MaxBodyBytes}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return fasthttp.RequestConfig{MaxRequestBodySize: s.app.BodyLimit(ctx, text, header.ContentLength())}
+}
+
+// requestTimeout bounds the work of a management request.
+const requestTimeout = 30 * time.Second
+
+// contextOf gives a context that ends with the server or after a while. The framework's
+// own contexts do not end when a client goes away.
+func (s *Server) contextOf(timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), timeout)
+}
+
+var errPanic = errors.New("a handler panicked")

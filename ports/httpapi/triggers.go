@@ -1,0 +1,197 @@
+package httpapi
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"hooktrail/application"
+	"hooktrail/domain/eventlog"
+	"hooktrail/domain/fault"
+)
+
+func (s *Server) createTrigger(c *fiber.Ctx) error {
+	var command application.CreateTrigger
+	// One client asks for a secret by the name of the field that it gets back.
+	warnings, err := decode(c, &command, map[string]string{"has_secret": "generate_secret"})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	issued, err := s.app.CreateTrigger(ctx, callerOf(c), command)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderLocation, c.Path()+"/"+issued.ID)
+	return versioned(c, fiber.StatusCreated, issued, issued.Version, warnings)
+}
+
+func (s *Server) listTriggers(c *fiber.Ctx) error {
+	p, err := paging(c)
+	if err != nil {
+		return err
+	}
+	filter := application.TriggerFilter{AgentID: c.Query("agent_id"), Name: c.Query("name")}
+	if text := c.Query("is_active"); text != "" {
+		active, err := strconv.ParseBool(text)
+		if err != nil {
+			return fault.Field("is_active", "must be true or false")
+		}
+		filter.IsActive = &active
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	page, err := s.app.ListTriggers(ctx, callerOf(c), filter, p)
+	if err != nil {
+		return err
+	}
+	return list(c, page, p)
+}
+
+func (s *Server) getTrigger(c *fiber.Ctx) error {
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	if text := c.Query("as_of"); text != "" {
+		when, err := asOf(text)
+		if err != nil {
+			return err
+		}
+		view, err := s.app.GetTriggerAsOf(ctx, callerOf(c), c.Params("id"), when)
+		if err != nil {
+			return err
+		}
+		return data(c, fiber.StatusOK, view, nil)
+	}
+	view, err := s.app.GetTrigger(ctx, callerOf(c), c.Params("id"))
+	if err != nil {
+		return err
+	}
+	return versioned(c, fiber.StatusOK, view, view.Version, nil)
+}
+
+func asOf(text string) (application.Moment, error) {
+	if position, err := strconv.ParseInt(text, 10, 64); err == nil && position > 0 {
+		return application.Moment{Position: eventlog.Position(position)}, nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return application.Moment{}, fault.Field("as_of", "must be a position in the log or a time by RFC 3339")
+	}
+	return application.Moment{Time: at}, nil
+}
+
+func (s *Server) updateTrigger(c *fiber.Ctx) error {
+	var command application.UpdateTrigger
+	warnings, err := decode(c, &command, nil)
+	if err != nil {
+		return err
+	}
+	version, err := ifMatch(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	view, err := s.app.UpdateTrigger(ctx, callerOf(c), c.Params("id"), command, version)
+	if err != nil {
+		return err
+	}
+	return versioned(c, fiber.StatusOK, view, view.Version, warnings)
+}
+
+func (s *Server) deleteTrigger(c *fiber.Ctx) error {
+	version, err := ifMatch(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	if err := s.app.DeleteTrigger(ctx, callerOf(c), c.Params("id"), version); err != nil {
+		return err
+	}
+	return c.SendStatus(fiber.StatusNoContent)
+}
+
+// rotation is what both rotations take.
+type rotation struct {
+	GracePeriod *int   `json:"grace_period"` // seconds
+	Secret      string `json:"secret"`       // one's own; for secrets only
+}
+
+const defaultGrace = 24 * time.Hour
+
+func (r rotation) grace() (time.Duration, error) {
+	if r.GracePeriod == nil {
+		return defaultGrace, nil
+	}
+	const most = 1 << 32 // what is out of range is told by the decision; this keeps the product in bounds
+	if *r.GracePeriod < 0 || *r.GracePeriod > most {
+		return 0, fault.Field("grace_period", "must be a number of seconds, 0 or more")
+	}
+	return time.Duration(*r.GracePeriod) * time.Second, nil
+}
+
+func (s *Server) rotateToken(c *fiber.Ctx) error {
+	var r rotation
+	warnings, err := decode(c, &r, nil)
+	if err != nil {
+		return err
+	}
+	if r.Secret != "" {
+		return fault.Field("secret", "is not taken here: tokens are made by the server")
+	}
+	grace, err := r.grace()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	issued, err := s.app.RotateTriggerToken(ctx, callerOf(c), c.Params("id"), grace)
+	if err != nil {
+		return err
+	}
+	return versioned(c, fiber.StatusOK, issued, issued.Version, warnings)
+}
+
+func (s *Server) rotateSecret(c *fiber.Ctx) error {
+	var r rotation
+	warnings, err := decode(c, &r, nil)
+	if err != nil {
+		return err
+	}
+	grace, err := r.grace()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	issued, err := s.app.RotateTriggerSecret(ctx, callerOf(c), c.Params("id"), r.Secret, grace)
+	if err != nil {
+		return err
+	}
+	return versioned(c, fiber.StatusOK, issued, issued.Version, warnings)
+}
+
+func (s *Server) removeSecret(c *fiber.Ctx) error {
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	if err := s.app.RemoveTriggerSecret(ctx, callerOf(c), c.Params("id")); err != nil {
+		return err
+	}
+	return c.SendStatus(fiber.StatusNoContent)
+}
+
+func (s *Server) listTriggerEvents(c *fiber.Ctx) error {
+	ctx, cancel := s.contextOf(requestTimeout)
+	defer cancel()
+	// A trigger that was deleted has a past still.
+	if _, err := s.app.GetTriggerAsOf(ctx, callerOf(c), c.Params("id"), application.Moment{Position: endOfLog}); err != nil {
+		return err
+	}
+	return s.answerEvents(c, eventlog.Stream(eventlog.TriggerStream, c.Params("id")))
+}
+
+// endOfLog is a position behind every event.
+const endOfLog = eventlog.Position(1<<63 - 1)

@@ -1,0 +1,65 @@
+// Package messages is where the log drives us: handlers that follow it behind the answers.
+package messages
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+
+	"hooktrail/domain/eventlog"
+)
+
+// Handler is one consumer group and what it does with each message.
+type Handler struct {
+	Group      string
+	Subscriber message.Subscriber
+	Handle     message.NoPublishHandlerFunc
+}
+
+// Topic is the name under which handlers subscribe to the log.
+const Topic = "events"
+
+// Run follows the log with all handlers until ctx ends. A message that keeps failing is
+// put aside as a dead letter after five tries, so that it cannot hold up its group.
+func Run(ctx context.Context, logger *slog.Logger, deadLetters message.Publisher, handlers ...Handler) error {
+	adapter := watermill.NewSlogLogger(logger)
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 5 * time.Second}, adapter)
+	if err != nil {
+		return fmt.Errorf("make the message router: %w", err)
+	}
+	for _, h := range handlers {
+		poison, err := middleware.PoisonQueue(deadLetters, h.Group)
+		if err != nil {
+			return fmt.Errorf("make the poison queue of %s: %w", h.Group, err)
+		}
+		retry := middleware.Retry{MaxRetries: 5, InitialInterval: 50 * time.Millisecond, Multiplier: 3, MaxInterval: 5 * time.Second, Logger: adapter}
+		router.AddConsumerHandler(h.Group, Topic, h.Subscriber, h.Handle).AddMiddleware(poison, retry.Middleware, middleware.Recoverer)
+	}
+	if err := router.Run(ctx); err != nil {
+		return fmt.Errorf("follow the event log: %w", err)
+	}
+	return nil
+}
+
+// Counter counts what happened on a stream at a time.
+type Counter interface {
+	Add(stream eventlog.StreamID, at time.Time)
+}
+
+// Count is the handler that counts every message it gets. Its subscription keeps the sums.
+func Count(counter Counter) message.NoPublishHandlerFunc {
+	return func(m *message.Message) error {
+		micros, err := strconv.ParseInt(m.Metadata.Get("recorded_at"), 10, 64)
+		if err != nil {
+			return fmt.Errorf("message without a time: %w", err)
+		}
+		counter.Add(eventlog.StreamID(m.Metadata.Get("stream")), time.UnixMicro(micros).UTC())
+		return nil
+	}
+}
