@@ -1,0 +1,354 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/segmentio/ksuid"
+	"go.uber.org/fx"
+	"go.uber.org/fx/fxevent"
+
+	"hooktrail/adapters/database"
+	"hooktrail/adapters/eventstore"
+	"hooktrail/adapters/keyring"
+	"hooktrail/adapters/ratelimit"
+	"hooktrail/adapters/readmodel"
+	"hooktrail/adapters/runner"
+	"hooktrail/adapters/telemetry"
+	"hooktrail/adapters/workqueue"
+	"hooktrail/application"
+	"hooktrail/domain/agent"
+	"hooktrail/ports/httpapi"
+	"hooktrail/ports/messages"
+	"hooktrail/ports/schedule"
+	"hooktrail/ports/worker"
+)
+
+// Started is what a service that has started tells about itself.
+type Started struct {
+	// URL is where it listens, such as http://127.0.0.1:8080.
+	URL string
+	// NewAPIKey is the key that was made because there was none; it is not shown again.
+	NewAPIKey string
+}
+
+// Version is set when the binary is built.
+var Version = "dev"
+
+// New makes the service. Reading from top to bottom: what is made from what, then what
+// runs. Parts stop in the opposite order: first no more requests, last the database.
+func New(config Config, logs *os.File, started func(Started)) *fx.App {
+	return fx.New(
+		fx.Supply(config),
+		fx.StopTimeout(config.ShutdownTimeout+10*time.Second),
+		fx.StartTimeout(2*time.Minute),
+		fx.WithLogger(func(logger *slog.Logger) fxevent.Logger {
+			quiet := &fxevent.SlogLogger{Logger: logger}
+			quiet.UseLogLevel(slog.LevelDebug)
+			return quiet
+		}),
+		fx.Provide(
+			func() *slog.Logger {
+				return telemetry.NewLogger(logs, config.Logging.format(logs), config.Logging.level())
+			},
+			func() *telemetry.Metrics { return telemetry.NewMetrics(Version) },
+			application.NewBroadcast,
+			openListener,
+			openDatabase,
+			openKeyRing,
+			newReadModels,
+			newEventStore,
+			func(db *database.DB, store *eventstore.Store) *workqueue.Queue {
+				return workqueue.New(db, store, time.Now)
+			},
+			newRateLimiter,
+			newRunners,
+			newApplication,
+			newHTTPServer,
+		),
+		fx.Invoke(
+			listenForAppends,
+			followLog,
+			sweep,
+			work,
+			serveMetrics,
+			func(lc fx.Lifecycle, stopper fx.Shutdowner, config Config, server *httpapi.Server, app *application.Application, listener listener, logger *slog.Logger) {
+				serveHTTP(lc, stopper, config, server, app, listener, logger, started)
+			},
+		),
+	)
+}
+
+// listener is the main listener; nil in a process without the role api.
+type listener struct {
+	net.Listener
+	url string
+}
+
+func openListener(lc fx.Lifecycle, config Config) (listener, error) {
+	if !config.has(RoleAPI) {
+		return listener{url: config.publicURL()}, nil
+	}
+	open, err := net.Listen("tcp", config.Addr)
+	if err != nil {
+		return listener{}, fmt.Errorf("HOOKTRAIL_ADDR: cannot listen on %s: %w", config.Addr, err)
+	}
+	lc.Append(fx.StopHook(func() {
+		_ = open.Close() // it is closed already when requests were served
+	}))
+	if config.PublicURL == "" {
+		// With port 0 only the listener knows the port.
+		host, _, _ := net.SplitHostPort(config.Addr)
+		_, port, _ := net.SplitHostPort(open.Addr().String())
+		config.Addr = net.JoinHostPort(host, port)
+	}
+	return listener{Listener: open, url: config.publicURL()}, nil
+}
+
+func openDatabase(lc fx.Lifecycle, config Config, logger *slog.Logger) (*database.DB, error) {
+	if config.Embedded() {
+		release, err := config.lock()
+		if err != nil {
+			return nil, err
+		}
+		lc.Append(fx.StopHook(release))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	db, err := config.OpenDatabase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lc.Append(fx.StopHook(db.Close))
+	steps, err := db.Migrate(ctx)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	for _, step := range steps {
+		logger.Info("migrated the database", "version", step.Version)
+	}
+	return db, nil
+}
+
+func openKeyRing(config Config, db *database.DB) (*keyring.Ring, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return config.OpenKeyRing(ctx, db)
+}
+
+func newReadModels(db *database.DB, listener listener) *readmodel.Models {
+	return readmodel.New(db, listener.url)
+}
+
+func newEventStore(lc fx.Lifecycle, config Config, db *database.DB, models *readmodel.Models, appended *application.Broadcast, metrics *telemetry.Metrics, logger *slog.Logger) *eventstore.Store {
+	store := eventstore.New(db, models, eventstore.Config{
+		Queue: config.QueueLength, Now: time.Now, Logger: logger, Appended: appended.Send,
+		Observe: func(b eventstore.Batch) { metrics.Committed(b.Appends, b.Events, b.Waiting, b.Took, b.Err != nil) },
+	})
+	lc.Append(fx.StopHook(store.Close))
+	return store
+}
+
+func newRateLimiter(db *database.DB) application.RateLimiter {
+	if db.Dialect.Name == database.Postgres {
+		return ratelimit.NewPostgres(db.Read, time.Now)
+	}
+	return ratelimit.NewMemory(time.Now, ratelimit.DefaultMaxKeys)
+}
+
+func newRunners(lc fx.Lifecycle, config Config) application.AgentRunner {
+	overHTTP := runner.NewHTTP(runner.HTTPConfig{AllowPrivate: config.allowedPrivateAgents, UserAgent: "Hooktrail/" + Version})
+	lc.Append(fx.StopHook(overHTTP.Close))
+	runners := runner.Set{agent.RunnerHTTP: overHTTP, agent.RunnerEcho: runner.Echo{}}
+	if config.AllowCommandRunner {
+		runners[agent.RunnerCommand] = runner.NewCommand(runner.CommandConfig{})
+	}
+	return runners
+}
+
+// defaultWorkspace is the name of the setting that holds the default workspace's id.
+const defaultWorkspace = "default_workspace"
+
+func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, appended *application.Broadcast, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(ksuid.New().String()))
+	if err != nil {
+		return nil, fmt.Errorf("make the default workspace: %w", err)
+	}
+	return application.New(application.Config{
+		WorkspaceID: string(workspace), PublicURL: listener.url, DefaultRunner: config.DefaultRunner,
+		AllowCommandRunner: config.AllowCommandRunner, RateLimit: config.RateLimit, MaxBodyBytes: config.MaxBodyBytes,
+	}, application.Dependencies{
+		Store: store, Views: models, Queue: queue, Secrets: ring, Runner: runners, Limiter: limiter, Logger: logger,
+		Now: time.Now, NewID: func() string { return ksuid.New().String() }, Random: rand.Reader, Jitter: mathrand.Float64, //nolint:gosec // spreading retries needs no secrecy
+		Observe: metrics, Appended: appended,
+	})
+}
+
+func newHTTPServer(config Config, app *application.Application, db *database.DB, metrics *telemetry.Metrics, logger *slog.Logger) *httpapi.Server {
+	httpConfig := httpapi.Config{
+		TrustedProxies: config.trustedProxies, Observe: metrics.Request,
+		Ready: func(ctx context.Context) error { return db.Read.PingContext(ctx) },
+	}
+	if config.MetricsAddr == "" {
+		httpConfig.Metrics = metrics.Handler()
+	}
+	return httpapi.New(app, httpConfig, logger)
+}
+
+// background runs something from start to stop and waits for its end.
+func background(lc fx.Lifecycle, run func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	lc.Append(fx.StartStopHook(
+		func() { running.Go(func() { run(ctx) }) },
+		func() { cancel(); running.Wait() },
+	))
+}
+
+// listenForAppends wakes those who wait when another replica has appended.
+func listenForAppends(lc fx.Lifecycle, db *database.DB, appended *application.Broadcast, logger *slog.Logger) {
+	background(lc, func(ctx context.Context) {
+		if err := db.Listen(ctx, database.AppendChannel, appended.Send); err != nil {
+			logger.Error("appends of other replicas are not heard", "error", err)
+		}
+	})
+}
+
+// followLog runs what follows the log behind the answers.
+func followLog(lc fx.Lifecycle, config Config, db *database.DB, appended *application.Broadcast, metrics *telemetry.Metrics, logger *slog.Logger) error {
+	if !config.has(RoleWorker) {
+		return nil
+	}
+	statistics := readmodel.NewStatistics(db)
+	subscriber, err := eventstore.Subscribe(db, eventstore.Subscription{
+		Group: readmodel.StatisticsGroup, Where: readmodel.StatisticsEvents, Batch: 2000, Linger: 200 * time.Millisecond,
+		Wake: appended.Next, Flush: statistics.Flush,
+	}, watermill.NewSlogLogger(logger))
+	if err != nil {
+		return err
+	}
+	metrics.Register("hooktrail_dead_letters", "Events that a consumer of the log has given up.", func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		var count float64
+		if err := db.Get(ctx, &count, "SELECT count(*) FROM dead_letters"); err != nil {
+			return -1
+		}
+		return count
+	})
+	background(lc, func(ctx context.Context) {
+		err := messages.Run(ctx, logger, eventstore.NewDeadLetters(db, time.Now), messages.Handler{
+			Group: readmodel.StatisticsGroup, Subscriber: subscriber, Handle: messages.Count(statistics),
+		})
+		if err != nil && ctx.Err() == nil {
+			logger.Error("the event log is not followed any more", "error", err)
+		}
+	})
+	return nil
+}
+
+// sweep deletes what has expired.
+func sweep(lc fx.Lifecycle, config Config, db *database.DB, store *eventstore.Store, limiter application.RateLimiter, logger *slog.Logger) {
+	if !config.has(RoleWorker) {
+		return
+	}
+	jobs := []schedule.Job{{Name: "delete expired idempotency keys", Every: time.Minute, Do: store.SweepKeys}}
+	if shared, ok := limiter.(*ratelimit.Postgres); ok {
+		jobs = append(jobs, schedule.Job{Name: "delete past rate limit slots", Every: time.Minute, Do: func(ctx context.Context) error {
+			_, err := shared.Sweep(ctx)
+			return err
+		}})
+	}
+	background(lc, func(ctx context.Context) { schedule.Run(ctx, logger, jobs...) })
+}
+
+// work runs executions.
+func work(lc fx.Lifecycle, config Config, app *application.Application, queue *workqueue.Queue, logger *slog.Logger) {
+	if !config.has(RoleWorker) {
+		return
+	}
+	w := worker.New(app, worker.Config{
+		ID: ksuid.New().String(), Concurrency: config.WorkerConcurrency, Lease: config.WorkerLease, Grace: config.ShutdownTimeout,
+	}, logger)
+	background(lc, func(ctx context.Context) {
+		if config.Embedded() {
+			// No other process works on this store: whoever has a lease is gone.
+			if err := queue.RetireAll(ctx); err != nil {
+				logger.Warn("leases of earlier workers could not be ended", "error", err)
+			}
+		}
+		if err := w.Run(ctx); err != nil && ctx.Err() == nil {
+			logger.Error("the worker stopped", "error", err)
+		}
+	})
+}
+
+// serveMetrics serves the metrics on a listener of their own, if they have one.
+func serveMetrics(lc fx.Lifecycle, config Config, metrics *telemetry.Metrics, logger *slog.Logger) error {
+	if config.MetricsAddr == "" {
+		return nil
+	}
+	open, err := net.Listen("tcp", config.MetricsAddr)
+	if err != nil {
+		return fmt.Errorf("HOOKTRAIL_METRICS_ADDR: cannot listen on %s: %w", config.MetricsAddr, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics.Handler())
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	lc.Append(fx.StopHook(server.Close))
+	background(lc, func(context.Context) {
+		if err := server.Serve(open); !errors.Is(err, http.ErrServerClosed) {
+			logger.Error("metrics are not served any more", "error", err)
+		}
+	})
+	return nil
+}
+
+// serveHTTP makes sure that there is a first key, and then takes requests.
+func serveHTTP(lc fx.Lifecycle, stopper fx.Shutdowner, config Config, server *httpapi.Server, app *application.Application, listener listener, logger *slog.Logger, started func(Started)) {
+	var serving sync.WaitGroup
+	lc.Append(fx.Hook{
+		OnStart: func(ctx context.Context) error {
+			made, err := app.EnsureAPIKey(ctx, config.APIKey)
+			if err != nil {
+				return err
+			}
+			if config.has(RoleAPI) {
+				serving.Go(func() {
+					if err := server.Serve(listener); err != nil && !errors.Is(err, net.ErrClosed) {
+						logger.Error("requests are not served any more", "error", err)
+						_ = stopper.Shutdown(fx.ExitCode(1))
+					}
+				})
+			}
+			started(Started{URL: listener.url, NewAPIKey: made})
+			return nil
+		},
+		OnStop: func(ctx context.Context) error {
+			err := server.Shutdown(ctx)
+			serving.Wait()
+			return err
+		},
+	})
+}
+
+// Announce tells on a terminal that the service has started.
+func Announce(out io.Writer, s Started) {
+	fmt.Fprintf(out, "Hooktrail %s serves at %s (API reference: %s/docs)\n", Version, s.URL, s.URL)
+	if s.NewAPIKey != "" {
+		fmt.Fprintf(out, "\nThe first API key, shown only now:\n  %s\n\n", s.NewAPIKey)
+	}
+}
