@@ -52,6 +52,9 @@ func OpenPostgres(ctx context.Context, url string) (*DB, error) {
 	// A stopped process must not hold the append lock of all the others for longer than this.
 	writing.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "5000"
 	writing.ConnConfig.RuntimeParams["lock_timeout"] = "10000"
+	// The statements of the write path have one good plan each; planning them anew for every
+	// batch costs more than running them.
+	writing.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	writes, err := pgxpool.NewWithConfig(ctx, writing)
 	if err != nil {
 		reads.Close()
@@ -173,7 +176,7 @@ func postgresUnavailable(err error) bool {
 	var network net.Error
 	var connect *pgconn.ConnectError
 	return errors.As(err, &network) || errors.As(err, &connect) || pgconn.SafeToRetry(err) ||
-		errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "conn closed") ||
+		errors.Is(err, context.DeadlineExceeded) || isClosed(err) || strings.Contains(err.Error(), "conn closed") ||
 		strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "closed pool")
 }
 

@@ -110,12 +110,15 @@ func (c *committer) close() {
 
 // reserve counts a payload against the bytes that may wait.
 func (c *committer) reserve(size int64) bool {
-	queued := c.queued.Add(size)
-	if size > 0 && queued > size && queued > c.config.QueueBytes {
-		c.queued.Add(-size)
-		return false
+	for {
+		queued := c.queued.Load()
+		if size > 0 && queued > 0 && queued+size > c.config.QueueBytes {
+			return false
+		}
+		if c.queued.CompareAndSwap(queued, queued+size) {
+			return true
+		}
 	}
-	return true
 }
 
 func (c *committer) append(ctx context.Context, a eventlog.Append) (eventlog.Appended, error) {
@@ -137,7 +140,7 @@ func (c *committer) append(ctx context.Context, a eventlog.Append) (eventlog.App
 	select {
 	case c.queue <- w:
 	default:
-		c.reserve(-w.size)
+		c.queued.Add(-w.size)
 		return eventlog.Appended{}, eventlog.ErrQueueFull
 	}
 	select {
@@ -199,12 +202,12 @@ func (c *committer) commit(batch []*waiting) {
 		size += w.size
 	}
 	err := c.tryAll(attempts)
+	c.queued.Add(-size) // first: who has an answer finds the room free
 	events := 0
 	for _, w := range batch {
 		events += len(w.result.Events)
 		close(w.done)
 	}
-	c.reserve(-size)
 	c.config.Observe(Batch{Appends: len(batch), Events: events, Waiting: len(c.queue), Took: c.config.Now().Sub(started), Err: err})
 	if events > 0 {
 		c.appended()
@@ -247,11 +250,16 @@ func (c *committer) tryAll(attempts []*attempt) error {
 }
 
 func (c *committer) lookAgain(attempts []*attempt) error {
+	return c.patiently(func(ctx context.Context) error { return c.store.appendAll(ctx, attempts, true) })
+}
+
+// patiently does something again while the database is away.
+func (c *committer) patiently(do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.config.Patience)
 	defer cancel()
 	wait := 10 * time.Millisecond
 	for {
-		err := c.store.appendAll(ctx, attempts, true)
+		err := do(ctx)
 		if err == nil || !c.store.db.IsUnavailable(err) {
 			return err
 		}

@@ -70,11 +70,34 @@ func (s *Store) AppendLocked(ctx context.Context, decide func(ctx context.Contex
 		}
 		return s.write(ctx, tx, batch)
 	})
+	if errors.Is(err, database.ErrOutcomeUnknown) && len(results) > 0 {
+		err = s.lookForLocked(results, err)
+	}
 	if err != nil {
 		return nil, s.translate(err)
 	}
-	s.committer.appended()
+	if len(results) > 0 {
+		s.committer.appended()
+	}
 	return results, nil
+}
+
+// lookForLocked finds out whether a transaction was committed whose outcome was not learnt:
+// what it decided, such as who runs an execution, must not be known to nobody.
+func (s *Store) lookForLocked(results []eventlog.Appended, unknown error) error {
+	var found bool
+	err := s.committer.patiently(func(ctx context.Context) error {
+		return s.db.Write(ctx, func(tx *database.Tx) error {
+			new(logHead).lock(tx) // waits for the end of the transaction in question
+			tx.Query(func(scan database.Scan) error { return scan(&found) },
+				"SELECT EXISTS (SELECT 1 FROM events WHERE event_id = ?)", results[0].Events[0].ID)
+			return tx.Flush(ctx)
+		})
+	})
+	if err == nil && !found {
+		err = unknown
+	}
+	return err
 }
 
 // logHead is the end of the log as it is under the append lock.
@@ -118,7 +141,7 @@ func (b *batch) admit(a *eventlog.Append) eventlog.Appended {
 		b.events = append(b.events, eventlog.Recorded{
 			Position: b.head.position, ID: proposed.ID, WorkspaceID: a.WorkspaceID, Stream: a.Stream, Version: b.heads[a.Stream],
 			Fact: proposed.Fact, Type: proposed.Type, Schema: proposed.Schema, At: database.Time(at), Meta: a.Meta,
-			Data: proposed.Data, Payload: proposed.Payload,
+			Data: proposed.Data, Event: proposed.Event, Payload: proposed.Payload,
 		})
 	}
 	if a.Idempotency != nil {

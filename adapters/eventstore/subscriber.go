@@ -35,6 +35,9 @@ type Subscription struct {
 	Poll time.Duration
 	// Wake gives a channel that is closed when there may be something new.
 	Wake func() <-chan struct{}
+	// CountByStream reads, instead of events, one message for each stream in a batch, whose
+	// payload is the number of its events. It goes with Flush: such a batch counts whole.
+	CountByStream bool
 	// Flush, if set, is called when all messages of a batch are acknowledged. It must move
 	// the group's position itself, by MovePosition in the transaction that keeps its results.
 	Flush func(ctx context.Context, position eventlog.Position, owner string) error
@@ -64,6 +67,7 @@ type consumer struct {
 	read    time.Time
 	pending atomic.Int64 // the position up to which a flush has to be made
 	closing chan struct{}
+	ended   <-chan struct{} // by the context of the subscription
 }
 
 // Subscribe joins a consumer group. The messages stop and the lease is given back when ctx
@@ -99,6 +103,7 @@ type subscriber struct {
 }
 
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	s.consumer.ended = ctx.Done()
 	return s.inner.Subscribe(ctx, topic)
 }
 
@@ -189,11 +194,16 @@ func (*consumer) SchemaInitializingQueries(wsql.SchemaInitializingQueriesParams)
 func (*consumer) SubscribeIsolationLevel() sql.IsolationLevel { return sql.LevelDefault }
 
 func (c *consumer) SelectQuery(wsql.SelectQueryParams) (wsql.Query, error) {
-	return wsql.Query{
-		Query: "SELECT position, event_id, stream, type, recorded_at, data FROM events WHERE position > (SELECT position FROM consumer_offsets WHERE consumer_group = ? AND owner = ? AND lease_until > " +
-			c.db.Dialect.Now + ") AND " + c.s.Where + " ORDER BY position LIMIT " + strconv.Itoa(c.s.Batch),
-		Args: []any{c.s.Group, c.owner},
-	}, nil
+	data := "data"
+	if c.s.CountByStream {
+		data = "'1'"
+	}
+	query := "SELECT position, event_id, stream, type, recorded_at, " + data + " AS data FROM events WHERE position > (SELECT position FROM consumer_offsets WHERE consumer_group = ? AND owner = ? AND lease_until > " +
+		c.db.Dialect.Now + ") AND " + c.s.Where + " ORDER BY position LIMIT " + strconv.Itoa(c.s.Batch)
+	if c.s.CountByStream {
+		query = "SELECT max(position), max(event_id), stream, max(type), max(recorded_at), CAST(count(*) AS TEXT) FROM (" + query + ") AS batch GROUP BY stream ORDER BY max(position)"
+	}
+	return wsql.Query{Query: query, Args: []any{c.s.Group, c.owner}}, nil
 }
 
 func (c *consumer) UnmarshalMessage(p wsql.UnmarshalMessageParams) (wsql.Row, error) {
@@ -224,6 +234,7 @@ func (c *consumer) HandleError(logger watermill.LoggerAdapter, noMessage bool, e
 	case <-c.s.Wake():
 		return max(0, c.s.Linger-time.Since(c.read))
 	case <-c.closing:
+	case <-c.ended:
 	case <-time.After(c.s.Poll):
 	}
 	return 0
@@ -242,6 +253,9 @@ func (offsets) NextOffsetQuery(wsql.NextOffsetQueryParams) (wsql.Query, error) {
 }
 
 func (o offsets) AckMessageQuery(p wsql.AckMessageQueryParams) (wsql.Query, error) {
+	if o.s.CountByStream && p.LastRow.Offset != p.Rows[len(p.Rows)-1].Offset {
+		return wsql.Query{}, errors.New("a batch of counts was not acknowledged as a whole")
+	}
 	if o.s.Flush != nil {
 		o.pending.Store(p.LastRow.Offset)
 		return wsql.Query{Query: flushQuery}, nil

@@ -30,7 +30,7 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 	apply := func(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
 		for _, e := range events {
 			if e.Fact {
-				statistics.Add(e.Stream, e.At)
+				statistics.Add(e.Stream, 1, e.At)
 			}
 		}
 		if err := next.Apply(ctx, tx, events); err != nil {

@@ -40,14 +40,14 @@ func statisticsOn(db *database.DB, table string) *Statistics {
 // StatisticsEvents is the SQL condition for the events that count.
 const StatisticsEvents = "fact"
 
-// Add counts one invocation.
-func (s *Statistics) Add(stream eventlog.StreamID, at time.Time) {
+// Add counts invocations of a trigger, the last of which was at a time.
+func (s *Statistics) Add(stream eventlog.StreamID, invocations int64, at time.Time) {
 	one, known := s.sums[stream.ID()]
 	if !known {
 		one = &sum{}
 		s.sums[stream.ID()] = one
 	}
-	one.invocations++
+	one.invocations += invocations
 	one.lastUsed = database.Micros(at)
 }
 

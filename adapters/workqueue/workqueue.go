@@ -43,10 +43,6 @@ type due struct {
 
 // Claim starts up to limit executions.
 func (q *Queue) Claim(ctx context.Context, limit int, decide func(application.Due) (eventlog.Append, error)) ([]application.Claimed, error) {
-	// Looking first without the lock keeps idle workers from getting in the way of appends.
-	if waiting, err := q.anythingToDo(ctx); err != nil || !waiting {
-		return nil, err
-	}
 	var picked []due
 	_, err := q.store.AppendLocked(ctx, func(ctx context.Context, tx *database.Tx) ([]eventlog.Append, error) {
 		var err error
@@ -62,7 +58,7 @@ func (q *Queue) Claim(ctx context.Context, limit int, decide func(application.Du
 			}
 			appends = append(appends, a)
 			for _, proposed := range a.Events {
-				recorded := eventlog.Recorded{Stream: a.Stream, WorkspaceID: a.WorkspaceID, Type: proposed.Type, Schema: proposed.Schema, Data: proposed.Data, Version: d.Execution.Version + 1}
+				recorded := eventlog.Recorded{Stream: a.Stream, WorkspaceID: a.WorkspaceID, Type: proposed.Type, Schema: proposed.Schema, Data: proposed.Data, Event: proposed.Event, Version: d.Execution.Version + 1}
 				event, err := execution.Codec.Decode(recorded)
 				if err != nil {
 					return nil, err
@@ -80,14 +76,6 @@ func (q *Queue) Claim(ctx context.Context, limit int, decide func(application.Du
 		return nil, err
 	}
 	return q.withInputs(ctx, picked)
-}
-
-func (q *Queue) anythingToDo(ctx context.Context) (bool, error) {
-	var waiting bool
-	err := q.db.Get(ctx, &waiting, `SELECT EXISTS (SELECT 1 FROM executions WHERE due_at IS NOT NULL AND due_at <= ?)
-		OR EXISTS (SELECT 1 FROM executions WHERE worker IS NOT NULL AND worker NOT IN (SELECT id FROM workers WHERE lease_until > `+q.db.Dialect.Now+`))`,
-		database.Micros(q.now()))
-	return waiting, q.failed("look for due executions", err)
 }
 
 // pick reads what may be started: first what is due, the longest waiting first, then what

@@ -87,11 +87,14 @@ func (c *Codec) Encode(event Event) (Proposed, error) {
 	if err != nil {
 		return Proposed{}, fmt.Errorf("encode %s: %w", t.name, err)
 	}
-	return Proposed{Type: t.name, Schema: t.schema, Data: data, Fact: t.fact}, nil
+	return Proposed{Type: t.name, Schema: t.schema, Data: data, Event: event, Fact: t.fact}, nil
 }
 
 // Decode reads a recorded event of any schema version up to the current one.
 func (c *Codec) Decode(recorded Recorded) (Event, error) {
+	if recorded.Event != nil {
+		return recorded.Event, nil
+	}
 	t, known := c.byName[recorded.Type]
 	if !known {
 		return nil, fmt.Errorf("event type %q at position %d is not known to this version", recorded.Type, recorded.Position)

@@ -69,6 +69,8 @@ type Proposed struct {
 	Type   string
 	Schema int
 	Data   []byte // JSON
+	// Event is what Data encodes, so that who projects it at once need not decode it.
+	Event Event
 	// Payload is stored beside the event and may be erased later; Data holds its digest.
 	Payload []byte
 	// Fact marks an event that no later decision depends on: it is stored with the version
@@ -89,6 +91,8 @@ type Recorded struct {
 	At          time.Time
 	Meta        Metadata
 	Data        []byte
+	// Event is what Data encodes, on events that are being appended; else nil.
+	Event Event
 	// Payload is set on events that are being appended; reading the log leaves it nil.
 	Payload []byte
 }

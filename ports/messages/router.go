@@ -47,19 +47,23 @@ func Run(ctx context.Context, logger *slog.Logger, deadLetters message.Publisher
 	return nil
 }
 
-// Counter counts what happened on a stream at a time.
+// Counter counts what happened on a stream, the last of it at a time.
 type Counter interface {
-	Add(stream eventlog.StreamID, at time.Time)
+	Add(stream eventlog.StreamID, count int64, last time.Time)
 }
 
-// Count is the handler that counts every message it gets. Its subscription keeps the sums.
+// Count is the handler for messages that each stand for a number of events of one stream.
 func Count(counter Counter) message.NoPublishHandlerFunc {
 	return func(m *message.Message) error {
 		micros, err := strconv.ParseInt(m.Metadata.Get("recorded_at"), 10, 64)
 		if err != nil {
 			return fmt.Errorf("message without a time: %w", err)
 		}
-		counter.Add(eventlog.StreamID(m.Metadata.Get("stream")), time.UnixMicro(micros).UTC())
+		count, err := strconv.ParseInt(string(m.Payload), 10, 64)
+		if err != nil {
+			return fmt.Errorf("message without a count: %w", err)
+		}
+		counter.Add(eventlog.StreamID(m.Metadata.Get("stream")), count, time.UnixMicro(micros).UTC())
 		return nil
 	}
 }

@@ -119,6 +119,7 @@ func (w *Worker) beat(ctx context.Context) {
 }
 
 func (w *Worker) claimLoop(ctx, running context.Context) {
+	var looked time.Time
 	for ctx.Err() == nil {
 		appended := w.app.Appended.Next()
 		free := w.config.Concurrency - len(w.slots)
@@ -129,31 +130,45 @@ func (w *Worker) claimLoop(ctx, running context.Context) {
 			}
 			continue
 		}
-		claimed, err := w.app.ClaimExecutions(ctx, w.config.ID, free)
-		if err != nil && ctx.Err() == nil {
-			w.logger.Warn("executions could not be claimed", "error", err)
+		// What lost workers left is looked for now and then; what is due, at every wake-up, by
+		// one look at an index.
+		wait, err := w.untilDue(ctx)
+		if err == nil && (wait <= 0 || w.app.Now().Sub(looked) >= w.config.Lease/3) {
+			looked = w.app.Now()
+			var claimed []application.Claimed
+			claimed, err = w.app.ClaimExecutions(ctx, w.config.ID, free)
+			for _, c := range claimed {
+				w.start(running, c)
+			}
+			if len(claimed) > 0 {
+				continue
+			}
+			wait = max(wait, passedOverPause) // what is due and was not claimed: its agent runs as many as it may
 		}
-		for _, c := range claimed {
-			w.start(running, c)
+		if err != nil {
+			if ctx.Err() == nil {
+				w.logger.Warn("executions could not be claimed", "error", err)
+			}
+			wait, appended = w.config.Poll, nil
 		}
-		if len(claimed) > 0 {
-			continue
-		}
-		w.pause(ctx, appended, err)
+		w.pause(ctx, appended, wait)
 	}
 }
 
-// pause waits for something new in the log, the time of the next retry, or the poll.
-func (w *Worker) pause(ctx context.Context, appended <-chan struct{}, failed error) {
-	wait := w.config.Poll
-	if failed == nil {
-		if next, found, err := w.app.Queue.NextDue(ctx); err == nil && found {
-			// One that is due already was passed over: its agent runs as many as it may.
-			wait = min(wait, max(next.Sub(w.app.Now()), passedOverPause))
-		}
-	} else {
-		appended = nil
+// untilDue is the time until the next execution becomes due, but no longer than the poll.
+func (w *Worker) untilDue(ctx context.Context) (time.Duration, error) {
+	next, found, err := w.app.Queue.NextDue(ctx)
+	if err != nil || !found {
+		return w.config.Poll, err
 	}
+	return min(w.config.Poll, next.Sub(w.app.Now())), nil
+}
+
+// passedOverPause keeps a queue of which nothing may start from being looked at without end.
+const passedOverPause = 10 * time.Millisecond
+
+// pause waits for something new in the log, a run that ends, or the time given.
+func (w *Worker) pause(ctx context.Context, appended <-chan struct{}, wait time.Duration) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -163,8 +178,6 @@ func (w *Worker) pause(ctx context.Context, appended <-chan struct{}, failed err
 	case <-timer.C:
 	}
 }
-
-const passedOverPause = 10 * time.Millisecond
 
 func (w *Worker) start(running context.Context, c application.Claimed) {
 	w.slots <- struct{}{}

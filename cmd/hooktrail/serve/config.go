@@ -39,6 +39,7 @@ type Config struct {
 	Addr                 string        `help:"Address to listen on." default:":8080" env:"HOOKTRAIL_ADDR" placeholder:"HOST:PORT"`
 	PublicURL            string        `help:"URL under which senders reach this server; shown in triggers. Default: http:// and the address." env:"HOOKTRAIL_PUBLIC_URL" placeholder:"URL"`
 	MetricsAddr          string        `help:"Address of a listener of its own for /metrics; empty serves it on the main one." env:"HOOKTRAIL_METRICS_ADDR" placeholder:"HOST:PORT"`
+	PprofAddr            string        `help:"Address of a listener for profiles (/debug/pprof); empty is none. Keep it private." env:"HOOKTRAIL_PPROF_ADDR" placeholder:"HOST:PORT"`
 	APIKey               string        `help:"Bootstrap API key with scope admin. When empty and there is no key at all, one is made and printed once." env:"HOOKTRAIL_API_KEY" placeholder:"KEY"`
 	RateLimit            int           `help:"Webhook calls per minute and client IP; 0 switches the limit off." default:"30" env:"HOOKTRAIL_RATE_LIMIT"`
 	MaxBodyBytes         int           `help:"Most bytes of a webhook call's body, unless the trigger says otherwise." default:"1048576" env:"HOOKTRAIL_MAX_BODY_BYTES"`
@@ -65,9 +66,9 @@ func (c *Config) Validate() error {
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
 		bad("HOOKTRAIL_ADDR", "must be host:port or :port")
 	}
-	if c.MetricsAddr != "" {
-		if _, _, err := net.SplitHostPort(c.MetricsAddr); err != nil {
-			bad("HOOKTRAIL_METRICS_ADDR", "must be host:port or :port")
+	for name, addr := range map[string]string{"HOOKTRAIL_METRICS_ADDR": c.MetricsAddr, "HOOKTRAIL_PPROF_ADDR": c.PprofAddr} {
+		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
+			bad(name, "must be host:port or :port")
 		}
 	}
 	if c.PublicURL != "" {

@@ -10,6 +10,7 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"sync"
 	"time"
@@ -82,7 +83,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			followLog,
 			sweep,
 			work,
-			serveMetrics,
+			serveAside,
 			func(lc fx.Lifecycle, stopper fx.Shutdowner, config Config, server *httpapi.Server, app *application.Application, listener listener, logger *slog.Logger) {
 				serveHTTP(lc, stopper, config, server, app, listener, logger, started)
 			},
@@ -234,7 +235,7 @@ func followLog(lc fx.Lifecycle, config Config, db *database.DB, appended *applic
 	}
 	statistics := readmodel.NewStatistics(db)
 	subscriber, err := eventstore.Subscribe(db, eventstore.Subscription{
-		Group: readmodel.StatisticsGroup, Where: readmodel.StatisticsEvents, Batch: 2000, Linger: 200 * time.Millisecond,
+		Group: readmodel.StatisticsGroup, Where: readmodel.StatisticsEvents, Batch: 10_000, CountByStream: true, Linger: 200 * time.Millisecond,
 		Wake: appended.Next, Flush: statistics.Flush,
 	}, watermill.NewSlogLogger(logger))
 	if err != nil {
@@ -296,22 +297,35 @@ func work(lc fx.Lifecycle, config Config, app *application.Application, queue *w
 	})
 }
 
-// serveMetrics serves the metrics on a listener of their own, if they have one.
-func serveMetrics(lc fx.Lifecycle, config Config, metrics *telemetry.Metrics, logger *slog.Logger) error {
-	if config.MetricsAddr == "" {
+// serveAside serves what operators look at on listeners of its own, if it has any.
+func serveAside(lc fx.Lifecycle, config Config, metrics *telemetry.Metrics, logger *slog.Logger) error {
+	if config.MetricsAddr != "" {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", metrics.Handler())
+		if err := aside(lc, "HOOKTRAIL_METRICS_ADDR", config.MetricsAddr, mux, logger); err != nil {
+			return err
+		}
+	}
+	if config.PprofAddr == "" {
 		return nil
 	}
-	open, err := net.Listen("tcp", config.MetricsAddr)
-	if err != nil {
-		return fmt.Errorf("HOOKTRAIL_METRICS_ADDR: cannot listen on %s: %w", config.MetricsAddr, err)
-	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", metrics.Handler())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return aside(lc, "HOOKTRAIL_PPROF_ADDR", config.PprofAddr, mux, logger)
+}
+
+func aside(lc fx.Lifecycle, setting, addr string, handler http.Handler, logger *slog.Logger) error {
+	open, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("%s: cannot listen on %s: %w", setting, addr, err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	lc.Append(fx.StopHook(server.Close))
 	background(lc, func(context.Context) {
 		if err := server.Serve(open); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("metrics are not served any more", "error", err)
+			logger.Error("a listener does not serve any more", "setting", setting, "error", err)
 		}
 	})
 	return nil
