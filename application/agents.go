@@ -112,6 +112,7 @@ func (app *Application) changeAgent(ctx context.Context, caller Caller, id strin
 func (app *Application) UpdateAgent(ctx context.Context, caller Caller, id string, r AgentRequest, ifVersion int64) (IssuedAgent, error) {
 	var secret string
 	state, err := app.changeAgent(ctx, caller, id, ifVersion, func(a agent.Agent) (decision, error) {
+		secret = "" // of a decision that met a conflict; it is not kept
 		settings := r.apply(a.Settings).Defaults(app.config.DefaultRunner)
 		var keep []eventlog.Credential
 		if a.SigningSecretID == "" {

@@ -16,15 +16,13 @@ import (
 
 // Config is what the operator decides.
 type Config struct {
-	WorkspaceID         string // the default workspace
-	PublicURL           string // under which senders reach us, without a slash at the end
-	DefaultRunner       string // kind for agents that name none
-	AllowCommandRunner  bool
-	RateLimit           int // webhook calls per minute and client; 0 is off
-	MaxBodyBytes        int // of a webhook call, unless the trigger says otherwise
-	MaxConcurrentLoads  int
-	CachedTriggers      int
-	OutcomeRetryTimeout time.Duration // how long a worker tries to record a result
+	WorkspaceID        string // the default workspace
+	PublicURL          string // under which senders reach us, without a slash at the end
+	DefaultRunner      string // kind for agents that name none
+	AllowCommandRunner bool
+	RateLimit          int // webhook calls per minute and client; 0 is off
+	MaxBodyBytes       int // of a webhook call, unless the trigger says otherwise; default 1 MiB
+	CachedTriggers     int // default 10 000
 }
 
 // Dependencies are what the use cases drive.
@@ -68,9 +66,6 @@ func New(config Config, d Dependencies) (*Application, error) {
 	}
 	if config.MaxBodyBytes == 0 {
 		config.MaxBodyBytes = 1 << 20
-	}
-	if config.OutcomeRetryTimeout == 0 {
-		config.OutcomeRetryTimeout = time.Minute
 	}
 	cache, err := lru.New[string, *boundTrigger](config.CachedTriggers)
 	if err != nil {

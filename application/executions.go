@@ -1,12 +1,15 @@
 package application
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"hooktrail/domain/agent"
 	"hooktrail/domain/eventlog"
@@ -30,11 +33,20 @@ func (app *Application) ExecuteAgent(ctx context.Context, caller Caller, agentID
 	if len(e.Input) == 0 {
 		e.Input = json.RawMessage("{}")
 	}
-	if len(e.SessionID) > 255 || len(e.UserID) > 255 {
-		return ExecutionView{}, fault.Field("session_id", "and user_id must not be longer than 255 bytes")
+	wrong := map[string]string{}
+	for name, value := range map[string]string{"session_id": e.SessionID, "user_id": e.UserID} {
+		switch {
+		case len(value) > 255:
+			wrong[name] = "is longer than 255 bytes"
+		case strings.ContainsFunc(value, unicode.IsControl):
+			wrong[name] = "has control characters"
+		}
 	}
 	if len(e.Metadata) > 50 {
-		return ExecutionView{}, fault.Field("metadata", "has more than 50 entries")
+		wrong["metadata"] = "has more than 50 entries"
+	}
+	if err := fault.Fields(wrong); err != nil {
+		return ExecutionView{}, err
 	}
 	return app.request(ctx, caller, execution.Requested{
 		AgentID: agentID, SessionID: e.SessionID, UserID: e.UserID, Metadata: e.Metadata,
@@ -58,9 +70,8 @@ func (app *Application) request(ctx context.Context, caller Caller, r execution.
 		if err := checkAgentInput(runs, r.MediaType, input); err != nil {
 			return decision{}, err
 		}
-		digest := sha256.Sum256(input)
 		r.Runs = runs.Runner.Kind != agent.RunnerNone
-		r.Input = trigger.Digest{SHA256: hex.EncodeToString(digest[:]), Size: len(input)}
+		r.Input = digestOf(input)
 		return decision{
 			events: []eventlog.Event{r}, payload: input,
 			guards: []eventlog.Guard{{Stream: stream, Version: runs.Version}},
@@ -161,6 +172,9 @@ type ReportedError struct {
 
 // ReportExecution ends an execution of an agent whose runner is none.
 func (app *Application) ReportExecution(ctx context.Context, caller Caller, id string, r Report) (ExecutionView, error) {
+	if r.Error != nil && bytes.Equal(bytes.TrimSpace(r.Output), []byte("null")) {
+		r.Output = nil // a client that always sends both fields
+	}
 	if (r.Error == nil) == (len(r.Output) == 0) {
 		return ExecutionView{}, fault.Field("output", "or error is required, one of the two")
 	}
@@ -174,7 +188,7 @@ func (app *Application) ReportExecution(ctx context.Context, caller Caller, id s
 			return decision{}, fault.New(fault.Conflict, "a worker runs this execution")
 		}
 		if r.Error != nil {
-			failure := execution.Failure{Error: execution.Error{Code: orDefault(r.Error.Code, "reported"), Message: r.Error.Message}, Final: true}
+			failure := execution.Failure{Error: execution.NewError(orDefault(r.Error.Code, "reported"), r.Error.Message), Final: true}
 			events, err := x.Fail(failure, agent.Retry{}, 0, app.Now())
 			return decision{events: events}, err
 		}
@@ -209,7 +223,7 @@ func (app *Application) AwaitExecution(ctx context.Context, workspace, id string
 			return view, err
 		}
 		if view.Status.Final() {
-			return view, nil
+			return app.withAttempts(ctx, view)
 		}
 		select {
 		case <-ended.signal:

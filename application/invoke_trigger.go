@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"hooktrail/domain/agent"
 	"hooktrail/domain/clientip"
@@ -22,12 +23,14 @@ import (
 
 // Call is a webhook call as it came in. Body is kept: it must not be reused.
 type Call struct {
-	Token          string
-	Signatures     []string // the values of trigger.SignatureHeaders that were sent
-	ContentType    string
+	Token       string
+	Signatures  []string // the values of trigger.SignatureHeaders that were sent
+	ContentType string
 	// Body is what the agent gets; Signed is what the signature covers: the same bytes, unless
 	// the body came in compressed.
-	Body, Signed   []byte
+	Body, Signed []byte
+	// Unreadable is why the body could not be decompressed; nil when there is nothing wrong.
+	Unreadable     error
 	Client         netip.Addr
 	IdempotencyKey string
 	RequestID      string
@@ -52,6 +55,7 @@ type Invocation struct {
 type Acknowledged struct{ Fault *fault.Error }
 
 func (e *Acknowledged) Error() string { return e.Fault.Error() }
+func (e *Acknowledged) Unwrap() error { return e.Fault }
 
 // Gone is an inactive trigger that answers 410.
 type Gone struct{ Fault *fault.Error }
@@ -69,22 +73,26 @@ type boundTrigger struct {
 	secrets map[string][]byte // by credential id
 }
 
-// loadBound reads the trigger that a token belongs to; nil when there is none.
-func (app *Application) loadBound(ctx context.Context, hash []byte) (*boundTrigger, error) {
+// loadBound reads the trigger that a token belongs to; nil when there is none. joined says
+// that the reading had begun before, for another call, and so may have missed a change that
+// was answered before this call came in.
+func (app *Application) loadBound(ctx context.Context, hash []byte) (bound *boundTrigger, joined bool, err error) {
+	joined = true
 	found, err, _ := app.loads.Do(string(hash), func() (any, error) {
+		joined = false
 		// Others may wait for this load: it must not end with the request that began it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		return app.readBound(ctx, hash)
 	})
 	if err != nil {
-		return nil, refusal(err)
+		return nil, joined, refusal(err)
 	}
-	bound, _ := found.(*boundTrigger)
+	bound, _ = found.(*boundTrigger)
 	if bound != nil {
 		app.triggers.Add(string(hash), bound)
 	}
-	return bound, nil
+	return bound, joined, nil
 }
 
 func (app *Application) readBound(ctx context.Context, hash []byte) (*boundTrigger, error) {
@@ -129,29 +137,59 @@ func (app *Application) peek(text string) *boundTrigger {
 }
 
 // TakeRate counts a call against the client's limit: the trigger's own where the token
-// belongs to a known trigger that has one, else the server's.
+// belongs to a trigger that has one, else the server's. A token that is not known yet is
+// looked up only when the server's limit allows the call.
 func (app *Application) TakeRate(ctx context.Context, text string, client netip.Addr) (RateDecision, error) {
-	limit, scope := app.config.RateLimit, ""
-	if bound := app.peek(text); bound != nil && bound.trigger.Options.RateLimit != nil && bound.trigger.Proven(bound.tokenID, app.Now()) {
-		limit, scope = *bound.trigger.Options.RateLimit, bound.trigger.ID+" "
+	bound := app.peek(text)
+	limit, scope := app.rateLimit(bound)
+	d, err := app.takeRate(ctx, scope+clientip.Key(client), limit)
+	if err != nil || !d.Allowed || bound != nil || !token.Valid(token.TriggerPrefix, text) {
+		return d, err
 	}
+	if bound, _, err = app.loadBound(ctx, app.Secrets.HashToken(text)); err != nil {
+		return d, err
+	}
+	if limit, scope = app.rateLimit(bound); scope == "" {
+		return d, nil
+	}
+	return app.takeRate(ctx, scope+clientip.Key(client), limit)
+}
+
+// rateLimit gives the limit of calls to a trigger and the scope in which they count: ""
+// for the server's, which counts the calls of a client to all triggers.
+func (app *Application) rateLimit(bound *boundTrigger) (limit int, scope string) {
+	if bound == nil || bound.trigger.Options.RateLimit == nil || !bound.trigger.Proven(bound.tokenID, app.Now()) {
+		return app.config.RateLimit, ""
+	}
+	return *bound.trigger.Options.RateLimit, bound.trigger.ID + " "
+}
+
+func (app *Application) takeRate(ctx context.Context, key string, limit int) (RateDecision, error) {
 	if limit == 0 {
 		return RateDecision{Allowed: true}, nil
 	}
-	d, err := app.Limiter.Take(ctx, scope+clientip.Key(client), limit)
+	d, err := app.Limiter.Take(ctx, key, limit)
 	return d, refusal(err)
 }
 
-// BodyLimit is the most bytes that a call with that token may send. A token that is not
-// known yet is looked up, so that a trigger's larger limit holds from its first call.
+// BodyLimit is the most bytes that a call with that token may send; announced is how many it
+// says it will, -1 when it does not say. A token that is not known yet is looked up where
+// more is announced than the server takes, so that a trigger's larger limit holds from its
+// first call.
 func (app *Application) BodyLimit(ctx context.Context, text string, announced int) int {
-	if announced >= 0 && announced <= app.config.MaxBodyBytes && app.peek(text) == nil {
-		return app.config.MaxBodyBytes
-	}
 	bound := app.peek(text)
-	if bound == nil && token.Valid(token.TriggerPrefix, text) {
-		bound, _ = app.loadBound(ctx, app.Secrets.HashToken(text))
+	limit := app.bodyLimit(bound)
+	if announced < 0 && bound != nil || announced >= 0 && announced <= limit || !token.Valid(token.TriggerPrefix, text) {
+		return limit
 	}
+	bound, _, err := app.loadBound(ctx, app.Secrets.HashToken(text))
+	if err != nil {
+		return limit
+	}
+	return app.bodyLimit(bound)
+}
+
+func (app *Application) bodyLimit(bound *boundTrigger) int {
 	if bound == nil || bound.trigger.Options.MaxBodyBytes == 0 || !bound.trigger.Proven(bound.tokenID, app.Now()) {
 		return app.config.MaxBodyBytes
 	}
@@ -183,17 +221,18 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 		return Invocation{}, errNotProven
 	}
 	hash := app.Secrets.HashToken(call.Token)
-	bound, cached := app.triggers.Get(string(hash))
+	bound, _ := app.triggers.Get(string(hash))
+	loads := 0
+	current := false // whether bound was read after the call came in
 	for tries := 1; ; tries++ {
 		if bound == nil {
+			var joined bool
 			var err error
-			cached = false
-			if bound, err = app.loadBound(ctx, hash); err != nil {
+			if bound, joined, err = app.loadBound(ctx, hash); err != nil {
 				return Invocation{}, err
 			}
-			if bound == nil {
-				return Invocation{}, errNotProven
-			}
+			loads++
+			current = !joined || loads > 1
 		}
 		invocation, err := app.admit(ctx, bound, call)
 		if err == nil {
@@ -201,7 +240,7 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 		}
 		// What memory holds may be old: nobody is refused, and nobody let in, on its word.
 		conflict := eventlog.IsConflict(err)
-		if conflict && tries > maxConflicts || !conflict && !cached {
+		if conflict && tries > maxConflicts || !conflict && current {
 			return Invocation{}, refusal(err)
 		}
 		app.triggers.Remove(string(hash))
@@ -209,12 +248,15 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 	}
 }
 
-// admit makes the checks on one state of the trigger and appends the invocation.
+// admit makes the checks on one state of the trigger, nil for none, and appends the invocation.
 func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Call) (Invocation, error) {
 	now := app.Now()
-	t := &bound.trigger
-	if !t.Proven(bound.tokenID, now) {
+	if bound == nil || !bound.trigger.Proven(bound.tokenID, now) {
 		return Invocation{}, errNotProven
+	}
+	t := &bound.trigger
+	if limit := app.bodyLimit(bound); len(call.Body) > limit {
+		return Invocation{}, fault.New(fault.PayloadTooLarge, "the body is larger than %d bytes", limit)
 	}
 	if err := bound.verify(call, now); err != nil {
 		return Invocation{}, err
@@ -229,7 +271,13 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 	if err != nil {
 		return Invocation{}, err
 	}
+	if call.Unreadable != nil {
+		return Invocation{}, call.Unreadable
+	}
 	if err := bound.checkInput(mediaType, call.Body); err != nil {
+		return Invocation{}, err
+	}
+	if err := checkIdempotencyKey(call.IdempotencyKey); err != nil {
 		return Invocation{}, err
 	}
 	digest := sha256.Sum256(call.Body)
@@ -268,6 +316,20 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 		ID: id, ExecutionID: id, TriggerID: t.ID, AgentID: t.AgentID, Status: execution.Pending,
 		CreatedAt: appended.Events[0].At, WorkspaceID: t.WorkspaceID,
 	}, nil
+}
+
+const maxIdempotencyKey = 255 // bytes
+
+func checkIdempotencyKey(key string) error {
+	if len(key) > maxIdempotencyKey {
+		return fault.Field("Idempotency-Key", "is longer than %d bytes", maxIdempotencyKey)
+	}
+	for _, r := range key {
+		if r < 0x20 || r == 0x7f || r == utf8.RuneError {
+			return fault.Field("Idempotency-Key", "must be printable text")
+		}
+	}
+	return nil
 }
 
 // idempotencyPeriod is how long a key is remembered (SPEC, "Idempotency").

@@ -38,7 +38,7 @@ func (app *Application) GetTriggerAsOf(ctx context.Context, caller Caller, id st
 			return TriggerView{}, refusal(err)
 		}
 	}
-	if position == 0 {
+	if position <= 0 {
 		return TriggerView{}, fault.New(fault.NotFound, "there was no such trigger then")
 	}
 	state, err := fold[trigger.Trigger](ctx, app.Store, trigger.Codec, eventlog.Stream(eventlog.TriggerStream, id), position)
@@ -87,7 +87,11 @@ func (app *Application) GetExecution(ctx context.Context, caller Caller, id stri
 	if view, err = found(view, there, err, "execution"); err != nil {
 		return view, err
 	}
-	events, err := app.Store.Decisions(ctx, eventlog.Stream(eventlog.ExecutionStream, id), 0)
+	return app.withAttempts(ctx, view)
+}
+
+func (app *Application) withAttempts(ctx context.Context, view ExecutionView) (ExecutionView, error) {
+	events, err := app.Store.Decisions(ctx, eventlog.Stream(eventlog.ExecutionStream, view.ID), 0)
 	if err != nil {
 		return view, refusal(err)
 	}

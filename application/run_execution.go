@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -36,8 +37,7 @@ func (app *Application) RunExecution(ctx context.Context, claimed Claimed) {
 	started := app.Now()
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	app.running.add(claimed.Execution.ID, cancel)
-	defer app.running.remove(claimed.Execution.ID)
+	defer app.running.add(claimed.Execution.ID, cancel)()
 	if claimed.Execution.Attempt == 1 {
 		app.Observe.AttemptStarted(started.Sub(claimed.CreatedAt))
 	}
@@ -58,7 +58,14 @@ func (app *Application) RunExecution(ctx context.Context, claimed Claimed) {
 	app.Observe.AttemptEnded(claimed.Agent.Runner.Kind, outcome, app.Now().Sub(started))
 }
 
-func (app *Application) attempt(ctx context.Context, claimed Claimed) ([]byte, error) {
+// attempt runs the agent. A panic on the way is a failed attempt: it must not end the
+// process, and with it the runs of others.
+func (app *Application) attempt(ctx context.Context, claimed Claimed) (output []byte, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			output, err = nil, fmt.Errorf("the attempt panicked: %v\n%s", reason, debug.Stack())
+		}
+	}()
 	if claimed.InputErased {
 		return nil, &RunError{Code: "input_erased", Message: "the input of this execution has been erased", Final: true}
 	}
@@ -75,18 +82,20 @@ func (app *Application) attempt(ctx context.Context, claimed Claimed) ([]byte, e
 		if err != nil {
 			return nil, err
 		}
-		if found {
-			secret, err := app.Secrets.Open(sealed, id)
-			if err != nil {
-				return nil, err
-			}
-			run.SigningSecret = string(secret)
+		if !found {
+			// The agent was archived meanwhile. Its host is used to signed requests: it gets no other.
+			return nil, &RunError{Code: RunInvalidRunner, Message: "the agent has no signing secret any more", Final: true}
 		}
+		secret, err := app.Secrets.Open(sealed, id)
+		if err != nil {
+			return nil, err
+		}
+		run.SigningSecret = string(secret)
 	}
 	timeout := time.Duration(claimed.Agent.TimeoutSeconds) * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	output, err := app.Runner.Run(ctx, run)
+	output, err = app.Runner.Run(ctx, run)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil, &RunError{Code: "timeout", Message: fmt.Sprintf("the agent did not answer within %s", timeout)}
 	}
@@ -98,8 +107,10 @@ func (app *Application) attempt(ctx context.Context, claimed Claimed) ([]byte, e
 	return output, err
 }
 
-// recordOutcome appends the end of an attempt. While the store is away it tries again; when
-// the execution has moved on (cancelled, or taken over) the result does not count.
+// recordOutcome appends the end of an attempt. While the store is away it tries again until
+// ctx ends: an execution without a recorded end would count as running for as long as this
+// worker lives. When the execution has moved on (cancelled, or taken over) the result does
+// not count.
 func (app *Application) recordOutcome(ctx context.Context, claimed Claimed, output []byte, failed error) {
 	x := claimed.Execution
 	d := decision{payload: output}
@@ -122,7 +133,7 @@ func (app *Application) recordOutcome(ctx context.Context, claimed Claimed, outp
 				err = backoff.Permanent(err)
 			}
 			return appended, err
-		}, backoff.WithMaxElapsedTime(app.config.OutcomeRetryTimeout))
+		}, backoff.WithBackOff(outcomeBackOff()), backoff.WithMaxElapsedTime(0))
 	}
 	switch {
 	case err == nil:
@@ -134,7 +145,11 @@ func (app *Application) recordOutcome(ctx context.Context, claimed Claimed, outp
 	}
 }
 
-const maxErrorMessage = 4096
+func outcomeBackOff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 5*time.Second
+	return b
+}
 
 func (app *Application) failureOf(err error) execution.Failure {
 	var known *RunError
@@ -142,11 +157,7 @@ func (app *Application) failureOf(err error) execution.Failure {
 		app.Logger.Error("an attempt failed inside Hooktrail", "error", err)
 		return execution.Failure{Error: execution.Error{Code: "internal", Message: "Hooktrail could not run the agent"}}
 	}
-	message := known.Message
-	if len(message) > maxErrorMessage {
-		message = message[:maxErrorMessage]
-	}
-	return execution.Failure{Error: execution.Error{Code: known.Code, Message: message}, Final: known.Final, RetryAfter: known.RetryAfter}
+	return execution.Failure{Error: execution.NewError(known.Code, known.Message), Final: known.Final, RetryAfter: known.RetryAfter}
 }
 
 // StopCancelled ends the runs of this process whose execution has ended otherwise: another
@@ -166,9 +177,11 @@ func (app *Application) StopCancelled(ctx context.Context) error {
 // runningSet knows the runs of this process, and who waits for the end of one.
 type runningSet struct {
 	mu      sync.Mutex
-	runs    map[string]context.CancelCauseFunc
+	runs    map[string]*runUnderWay
 	waiters map[string][]*endWaiter
 }
+
+type runUnderWay struct{ cancel context.CancelCauseFunc }
 
 type endWaiter struct {
 	set    *runningSet
@@ -177,19 +190,27 @@ type endWaiter struct {
 }
 
 func newRunningSet() *runningSet {
-	return &runningSet{runs: map[string]context.CancelCauseFunc{}, waiters: map[string][]*endWaiter{}}
+	return &runningSet{runs: map[string]*runUnderWay{}, waiters: map[string][]*endWaiter{}}
 }
 
-func (s *runningSet) add(id string, cancel context.CancelCauseFunc) {
+// add keeps a run until the returned function is called. This process may have an earlier
+// attempt at the same execution under way still, which it lost by its lease: that one is
+// stopped, since its result does not count any more.
+func (s *runningSet) add(id string, cancel context.CancelCauseFunc) (remove func()) {
+	run := &runUnderWay{cancel: cancel}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.runs[id] = cancel
-}
-
-func (s *runningSet) remove(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.runs, id)
+	if earlier := s.runs[id]; earlier != nil {
+		earlier.cancel(errCancelled)
+	}
+	s.runs[id] = run
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.runs[id] == run {
+			delete(s.runs, id)
+		}
+	}
 }
 
 func (s *runningSet) ids() []string {
@@ -204,10 +225,10 @@ func (s *runningSet) ids() []string {
 
 func (s *runningSet) cancel(id string, cause error) {
 	s.mu.Lock()
-	cancel := s.runs[id]
+	run := s.runs[id]
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel(cause)
+	if run != nil {
+		run.cancel(cause)
 	}
 	s.ended(id)
 }

@@ -62,8 +62,9 @@ func main() {
 	}
 	s.stores = strings.Split(stores, ",")
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
-	if err := run(ctx, s); err != nil {
+	err := run(ctx, s)
+	cancel()
+	if err != nil {
 		log.Fatal(err)
 	}
 }

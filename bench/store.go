@@ -51,7 +51,7 @@ func (r *report) measureStore(ctx context.Context, s settings, store, dir string
 			if err != nil {
 				return err
 			}
-			defer server.Stop()
+			defer func() { _ = server.Stop() }()
 			b.database, b.url = server.PID(), server.DSN("postgres")
 		}
 		if err := r.inserts(ctx, s, b.url, b.database); err != nil {
@@ -70,7 +70,7 @@ func (r *report) measureStore(ctx context.Context, s settings, store, dir string
 	if b.process, err = launch(ctx, addr, "/readyz", append(environment, "HOOKTRAIL_ADDR="+addr), s.binary, "serve"); err != nil {
 		return err
 	}
-	defer func() { b.process.stop() }()
+	defer func() { b.stop() }()
 	if err := r.calls(ctx, s, b); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (r *report) measureStore(ctx context.Context, s settings, store, dir string
 	if s.events == 0 {
 		return nil
 	}
-	return r.large(ctx, s, b, environment)
+	return r.large(ctx, s, b, environment, filepath.Join(dir, store))
 }
 
 type made struct{ ID, Token, Secret string }
@@ -258,10 +258,12 @@ func (b *bed) saveProfile(ctx context.Context, name string, duration time.Durati
 	return done
 }
 
+const executionsName = "executions, echo (call to end)"
+
 // executions measures how fast a backlog is worked off, and how soon a lone call's agent
 // starts.
 func (r *report) executions(ctx context.Context, s settings, b *bed) error {
-	if s.only != "" && !strings.Contains("executions", s.only) {
+	if s.only != "" && !strings.Contains(executionsName, s.only) {
 		return nil
 	}
 	list, err := b.create(ctx, "echo", 1, false)
@@ -289,7 +291,7 @@ func (r *report) executions(ctx context.Context, s settings, b *bed) error {
 	}
 	took := time.Since(began)
 	r.add(cell{
-		Name: "executions, echo (call to end)", PerSecond: float64(o.done) / took.Seconds(),
+		Name: executionsName, PerSecond: float64(o.done) / took.Seconds(),
 		ServerCPU: perCall(usageOf(b.cmd.Process.Pid).cpu-server.cpu, o.done), DatabaseCPU: perCall(usageOf(b.database).cpu-db.cpu, o.done),
 		ServerRSS: usageOf(b.cmd.Process.Pid).rss, Note: fmt.Sprintf("calls came in at %.0f/s", o.perSecond()),
 	})
@@ -341,9 +343,13 @@ func (r *report) startDelay(ctx context.Context, s settings, b *bed, requests []
 }
 
 // large measures what must not grow with the log.
-func (r *report) large(ctx context.Context, s settings, b *bed, environment []string) error {
+func (r *report) large(ctx context.Context, s settings, b *bed, environment []string, dir string) error {
 	began := time.Now()
-	if err := b.fill(ctx, s, environment); err != nil {
+	b.stop()
+	if err := b.fill(ctx, s, dir); err != nil {
+		return err
+	}
+	if err := r.rebuild(ctx, s, environment); err != nil {
 		return err
 	}
 	fmt.Printf("  (filled to %d events in %s)\n", s.events, time.Since(began).Round(time.Second))
@@ -380,7 +386,7 @@ func (r *report) large(ctx context.Context, s settings, b *bed, environment []st
 		shown, _, _ := strings.Cut(strings.ReplaceAll(path, signed[0].ID, "{id}"), "?as_of")
 		r.add(cell{Name: "GET " + strings.TrimPrefix(shown, "/api/v1"), P50: ms(times[10]), P99: ms(times[19])})
 	}
-	return r.rebuild(ctx, s, b, environment)
+	return nil
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -4,8 +4,10 @@ package database
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -95,7 +97,8 @@ func (db *DB) Write(ctx context.Context, do func(tx *Tx) error) error {
 		return db.classify(err)
 	}
 	if err := s.run(ctx, tx.queue, true); err != nil {
-		if db.Dialect.isUnavailable(err) {
+		// When ctx ended meanwhile, the drivers say so, whatever became of the commit.
+		if ctx.Err() != nil || db.Dialect.isUnavailable(err) {
 			return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 		}
 		return err
@@ -122,6 +125,11 @@ var ErrOutcomeUnknown = errors.New("outcome of the commit is unknown")
 // space or does not answer in time.
 func (db *DB) IsUnavailable(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) || db.Dialect.isUnavailable(err)
+}
+
+// isClosed reports whether database/sql refuses because the database has been closed.
+func isClosed(err error) bool {
+	return err != nil && (errors.Is(err, sql.ErrConnDone) || strings.Contains(err.Error(), "sql: database is closed"))
 }
 
 // Listen calls woken whenever another process has appended to the log, until ctx ends. On

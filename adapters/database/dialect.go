@@ -56,6 +56,9 @@ func (d Dialect) List(values []string) any {
 	if d.Name == Postgres {
 		return values
 	}
+	if len(values) == 0 {
+		return "[]" // nil would be null, which json_each takes for one value
+	}
 	list, _ := json.Marshal(values) // strings always encode
 	return string(list)
 }

@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/pressly/goose/v3"
@@ -18,10 +17,10 @@ type Migration struct {
 	Applied bool
 }
 
-func (db *DB) provider() (*goose.Provider, *sql.DB, error) {
+func (db *DB) provider() (*goose.Provider, error) {
 	files, err := migrations.For(db.Dialect.Name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the migrations: %w", err)
+		return nil, fmt.Errorf("read the migrations: %w", err)
 	}
 	var (
 		handle  = db.Read.DB
@@ -34,20 +33,20 @@ func (db *DB) provider() (*goose.Provider, *sql.DB, error) {
 		// Replicas that start together migrate one after the other.
 		locker, err := lock.NewPostgresSessionLocker()
 		if err != nil {
-			return nil, nil, fmt.Errorf("make the migration lock: %w", err)
+			return nil, fmt.Errorf("make the migration lock: %w", err)
 		}
 		options = append(options, goose.WithSessionLocker(locker))
 	}
 	provider, err := goose.NewProvider(dialect, handle, files, options...)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the migrations: %w", err)
+		return nil, fmt.Errorf("read the migrations: %w", err)
 	}
-	return provider, handle, nil
+	return provider, nil
 }
 
 // Migrate brings the schema up to date and lists the steps it took.
 func (db *DB) Migrate(ctx context.Context) ([]Migration, error) {
-	provider, _, err := db.provider()
+	provider, err := db.provider()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +63,7 @@ func (db *DB) Migrate(ctx context.Context) ([]Migration, error) {
 
 // Migrations lists all steps and whether each has been taken.
 func (db *DB) Migrations(ctx context.Context) ([]Migration, error) {
-	provider, _, err := db.provider()
+	provider, err := db.provider()
 	if err != nil {
 		return nil, err
 	}

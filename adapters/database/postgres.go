@@ -185,11 +185,11 @@ func postgresUnavailable(err error) bool {
 func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken func()) error {
 	wait := 50 * time.Millisecond
 	for {
-		err := listenOnce(ctx, config, channel, func() { wait = 50 * time.Millisecond; woken() })
+		// However the connection was lost, it is mended the same way.
+		_ = listenOnce(ctx, config, channel, func() { wait = 50 * time.Millisecond; woken() })
 		if ctx.Err() != nil {
 			return nil
 		}
-		_ = err // every way to lose the connection is mended the same way
 		select {
 		case <-ctx.Done():
 			return nil

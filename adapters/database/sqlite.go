@@ -34,7 +34,7 @@ func OpenSQLite(path string) (*DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names the path
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the embedded store: %w", err)
 	}
@@ -69,7 +69,7 @@ func OpenSQLite(path string) (*DB, error) {
 			<-ctx.Done()
 			return nil
 		},
-		close: func() error { return errors.Join(read.Close(), write.Close()) },
+		close: func() error { return errors.Join(read.Close(), w.close(), write.Close()) },
 	}, nil
 }
 
@@ -98,6 +98,19 @@ func (w *sqliteWriter) begin(ctx context.Context) (session, error) {
 	return &sqliteSession{sqliteWriter: w}, nil
 }
 
+// close gives the connection back, so that it is closed together with its pool: otherwise
+// the file stays open, and its write-ahead log is not folded in.
+func (w *sqliteWriter) close() error {
+	w.seat <- struct{}{}
+	defer func() { <-w.seat }()
+	if w.conn == nil {
+		return nil
+	}
+	conn := w.conn
+	w.conn, w.prepared = nil, map[string]*sql.Stmt{}
+	return conn.Close()
+}
+
 type sqliteSession struct {
 	*sqliteWriter
 	open bool
@@ -117,10 +130,12 @@ func (s *sqliteSession) prepare(ctx context.Context, text string) (*sql.Stmt, er
 
 func (s *sqliteSession) run(ctx context.Context, statements []statement, commit bool) error {
 	if !s.open {
+		// The driver reports the end of ctx even when the statement was carried out: abort has
+		// to roll back in any case, or no other transaction could begin.
+		s.open = true
 		if err := s.one(ctx, statement{sql: "BEGIN IMMEDIATE"}); err != nil {
 			return err
 		}
-		s.open = true
 	}
 	for _, st := range statements {
 		if err := s.one(ctx, st); err != nil {
@@ -175,14 +190,14 @@ func (s *sqliteSession) one(ctx context.Context, st statement) error {
 
 func (s *sqliteSession) abort() {
 	if s.open {
-		// After some errors SQLite has rolled back by itself, and this one fails.
+		// After some errors SQLite has rolled back by itself or has not begun, and this one fails.
 		_ = s.one(context.Background(), statement{sql: "ROLLBACK"})
 	}
 	<-s.seat
 }
 
 func sqliteUnavailable(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || isClosed(err) {
 		return true
 	}
 	var failure *sqlite.Error

@@ -27,12 +27,13 @@ type Store struct {
 	projector Projector
 	now       func() time.Time
 	committer *committer
+	ahead     *ahead
 }
 
 // New makes a store. Close ends it.
 func New(db *database.DB, projector Projector, config Config) *Store {
 	config = config.withDefaults()
-	s := &Store{db: db, projector: projector, now: config.Now}
+	s := &Store{db: db, projector: projector, now: config.Now, ahead: newAhead()}
 	s.committer = newCommitter(s, config)
 	return s
 }
@@ -52,8 +53,12 @@ func (s *Store) Append(ctx context.Context, a eventlog.Append) (eventlog.Appende
 // are taken as they are.
 func (s *Store) AppendLocked(ctx context.Context, decide func(ctx context.Context, tx *database.Tx) ([]eventlog.Append, error)) ([]eventlog.Appended, error) {
 	var results []eventlog.Appended
+	var first string // event of the transaction
+	s.ahead.turn.Lock()
+	defer s.ahead.turn.Unlock()
+	var log logHead
+	b := &batch{now: s.now(), heads: map[eventlog.StreamID]int64{}}
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
-		var log logHead
 		log.lock(tx)
 		appends, err := decide(ctx, tx)
 		if err != nil || len(appends) == 0 {
@@ -62,21 +67,27 @@ func (s *Store) AppendLocked(ctx context.Context, decide func(ctx context.Contex
 		if err := tx.Flush(ctx); err != nil {
 			return err
 		}
-		batch := &batch{head: log, now: s.now(), heads: map[eventlog.StreamID]int64{}}
+		b.head = log
 		results = make([]eventlog.Appended, len(appends))
 		for i := range appends {
-			batch.heads[appends[i].Stream] = appends[i].Expected
-			results[i] = batch.admit(&appends[i])
+			b.heads[appends[i].Stream] = appends[i].Expected
+			results[i] = b.admit(&appends[i])
 		}
-		return s.write(ctx, tx, batch)
+		if len(b.events) > 0 {
+			first = b.events[0].ID
+		}
+		return s.write(ctx, tx, b)
 	})
-	if errors.Is(err, database.ErrOutcomeUnknown) && len(results) > 0 {
-		err = s.lookForLocked(results, err)
+	if errors.Is(err, database.ErrOutcomeUnknown) && first != "" {
+		err = s.lookForLocked(first, err)
 	}
 	if err != nil {
+		s.ahead.forget()
 		return nil, s.translate(err)
 	}
-	if len(results) > 0 {
+	if first != "" {
+		s.ahead.learn(log, b)
+		s.committer.config.Observe(Batch{Appends: len(results), Events: len(b.events), Took: s.now().Sub(b.now)})
 		s.committer.appended()
 	}
 	return results, nil
@@ -84,13 +95,13 @@ func (s *Store) AppendLocked(ctx context.Context, decide func(ctx context.Contex
 
 // lookForLocked finds out whether a transaction was committed whose outcome was not learnt:
 // what it decided, such as who runs an execution, must not be known to nobody.
-func (s *Store) lookForLocked(results []eventlog.Appended, unknown error) error {
+func (s *Store) lookForLocked(eventID string, unknown error) error {
 	var found bool
 	err := s.committer.patiently(func(ctx context.Context) error {
 		return s.db.Write(ctx, func(tx *database.Tx) error {
 			new(logHead).lock(tx) // waits for the end of the transaction in question
 			tx.Query(func(scan database.Scan) error { return scan(&found) },
-				"SELECT EXISTS (SELECT 1 FROM events WHERE event_id = ?)", results[0].Events[0].ID)
+				"SELECT EXISTS (SELECT 1 FROM events WHERE event_id = ?)", eventID)
 			return tx.Flush(ctx)
 		})
 	})
@@ -107,11 +118,16 @@ type logHead struct {
 }
 
 func (h *logHead) lock(tx *database.Tx) {
+	waitForTurn(tx)
+	tx.Query(func(scan database.Scan) error { return scan(&h.position, &h.at) },
+		"SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1")
+}
+
+// waitForTurn queues the append lock.
+func waitForTurn(tx *database.Tx) {
 	if lock := tx.Dialect().AppendLock; lock != "" {
 		tx.Query(func(database.Scan) error { return nil }, lock)
 	}
-	tx.Query(func(scan database.Scan) error { return scan(&h.position, &h.at) },
-		"SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1")
 }
 
 // batch is what one transaction appends.
@@ -252,9 +268,21 @@ func (s *Store) appendAll(ctx context.Context, attempts []*attempt, recheck bool
 	for _, a := range attempts {
 		a.result, a.err = eventlog.Appended{}, nil
 	}
-	return s.db.Write(ctx, func(tx *database.Tx) error {
-		b := &batch{now: s.now(), heads: map[eventlog.StreamID]int64{}}
-		b.head.lock(tx)
+	s.ahead.turn.Lock()
+	defer s.ahead.turn.Unlock()
+	if versions, known := s.ahead.knows(attempts); known && !recheck {
+		err := s.appendAhead(ctx, attempts, versions)
+		if !errors.Is(err, errNotConfirmed) && !database.IsDuplicate(err) {
+			return err
+		}
+		for _, a := range attempts { // another process may have appended: ask, then
+			a.result, a.err = eventlog.Appended{}, nil
+		}
+	}
+	b := &batch{now: s.now(), heads: map[eventlog.StreamID]int64{}}
+	var before logHead
+	err := s.db.Write(ctx, func(tx *database.Tx) error {
+		before.lock(tx)
 		s.queryHeads(tx, attempts, b.heads)
 		used := map[scopedKey]eventlog.IdempotencyKey{}
 		s.queryKeys(tx, attempts, used)
@@ -265,6 +293,7 @@ func (s *Store) appendAll(ctx context.Context, attempts []*attempt, recheck bool
 		if err := tx.Flush(ctx); err != nil {
 			return err
 		}
+		b.head = before
 		for _, a := range attempts {
 			if recheck && recorded[a.append.Events[0].ID] {
 				a.err = errAlreadyRecorded
@@ -289,6 +318,12 @@ func (s *Store) appendAll(ctx context.Context, attempts []*attempt, recheck bool
 		}
 		return s.write(ctx, tx, b)
 	})
+	if err != nil {
+		s.ahead.forget()
+		return err
+	}
+	s.ahead.learn(before, b)
+	return nil
 }
 
 // errAlreadyRecorded marks an append whose events are in the log already.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,15 +34,21 @@ type Subscription struct {
 	Linger time.Duration
 	// Poll is how long to wait at most for a wake-up (default 1 s).
 	Poll time.Duration
-	// Wake gives a channel that is closed when there may be something new.
+	// Wake gives a channel that is closed when there may be something new (default: never).
 	Wake func() <-chan struct{}
 	// CountByStream reads, instead of events, one message for each stream in a batch, whose
 	// payload is the number of its events. It goes with Flush: such a batch counts whole.
 	CountByStream bool
+	// Begin, if set, is called before a batch is read. What was gathered of an earlier batch
+	// and not flushed must be dropped: that batch was broken off, and its events come again.
+	Begin func()
 	// Flush, if set, is called when all messages of a batch are acknowledged. It must move
 	// the group's position itself, by MovePosition in the transaction that keeps its results.
 	Flush func(ctx context.Context, position eventlog.Position, owner string) error
 }
+
+// errBrokenOff ends a batch of which nothing may be flushed.
+var errBrokenOff = errors.New("the batch was broken off")
 
 // ErrLeaseLost says that another member has taken over the group.
 var ErrLeaseLost = errors.New("consumer group lease is lost")
@@ -65,13 +72,15 @@ type consumer struct {
 	owner   string
 	renewed time.Time
 	read    time.Time
+	woken   <-chan struct{}
 	pending atomic.Int64 // the position up to which a flush has to be made
 	closing chan struct{}
+	once    sync.Once
 	ended   <-chan struct{} // by the context of the subscription
 }
 
-// Subscribe joins a consumer group. The messages stop and the lease is given back when ctx
-// ends or the subscriber is closed.
+// Subscribe joins a consumer group. The messages stop when ctx ends; the lease is given back
+// when the subscriber is closed.
 func Subscribe(db *database.DB, s Subscription, logger watermill.LoggerAdapter) (message.Subscriber, error) {
 	if s.Batch == 0 {
 		s.Batch = 500
@@ -81,6 +90,9 @@ func Subscribe(db *database.DB, s Subscription, logger watermill.LoggerAdapter) 
 	}
 	if s.Poll == 0 {
 		s.Poll = time.Second
+	}
+	if s.Wake == nil {
+		s.Wake = func() <-chan struct{} { return nil }
 	}
 	if s.Where == "" {
 		s.Where = "TRUE"
@@ -109,7 +121,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 
 // Close stops reading and lets another member begin at once.
 func (s *subscriber) Close() error {
-	close(s.consumer.closing)
+	s.consumer.once.Do(func() { close(s.consumer.closing) })
 	err := s.inner.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
@@ -156,6 +168,10 @@ func (c *consumer) ExecContext(ctx context.Context, query string, args ...any) (
 
 func (c *consumer) QueryContext(ctx context.Context, query string, args ...any) (wsql.Rows, error) {
 	c.read = time.Now()
+	c.woken = c.s.Wake() // before reading, so that what is appended meanwhile wakes us
+	if c.s.Begin != nil {
+		c.s.Begin()
+	}
 	return c.db.Read.QueryContext(ctx, c.db.SQL(query), args...)
 }
 
@@ -223,7 +239,7 @@ func (c *consumer) UnmarshalMessage(p wsql.UnmarshalMessageParams) (wsql.Row, er
 // HandleError is the pause between two reads: until something is appended, but no longer
 // than the poll interval.
 func (c *consumer) HandleError(logger watermill.LoggerAdapter, noMessage bool, err error) time.Duration {
-	if err != nil && !errors.Is(err, ErrLeaseLost) && !errors.Is(err, context.Canceled) {
+	if err != nil && !errors.Is(err, ErrLeaseLost) && !errors.Is(err, errBrokenOff) && !errors.Is(err, context.Canceled) {
 		logger.Error("reading the event log failed", err, watermill.LogFields{"consumer_group": c.s.Group})
 		return time.Second
 	}
@@ -231,7 +247,7 @@ func (c *consumer) HandleError(logger watermill.LoggerAdapter, noMessage bool, e
 		return max(0, c.s.Linger-time.Since(c.read))
 	}
 	select {
-	case <-c.s.Wake():
+	case <-c.woken:
 		return max(0, c.s.Linger-time.Since(c.read))
 	case <-c.closing:
 	case <-c.ended:
@@ -253,8 +269,9 @@ func (offsets) NextOffsetQuery(wsql.NextOffsetQueryParams) (wsql.Query, error) {
 }
 
 func (o offsets) AckMessageQuery(p wsql.AckMessageQueryParams) (wsql.Query, error) {
-	if o.s.CountByStream && p.LastRow.Offset != p.Rows[len(p.Rows)-1].Offset {
-		return wsql.Query{}, errors.New("a batch of counts was not acknowledged as a whole")
+	if o.s.Flush != nil && p.LastRow.Offset != p.Rows[len(p.Rows)-1].Offset {
+		// Its handler may have done one message more than was acknowledged.
+		return wsql.Query{}, errBrokenOff
 	}
 	if o.s.Flush != nil {
 		o.pending.Store(p.LastRow.Offset)

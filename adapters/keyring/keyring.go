@@ -20,19 +20,24 @@ const setting = "key_ring"
 // Ring is the open key ring.
 type Ring struct {
 	db      *database.DB
-	master  secretbox.MasterKeys
+	masters func() (secretbox.MasterKeys, error)
 	box     atomic.Pointer[secretbox.Box]
 	reading sync.Mutex
 }
 
-// Open opens the key ring, and makes it when there is none yet.
-func Open(ctx context.Context, db *database.DB, master secretbox.MasterKeys) (*Ring, error) {
-	r := &Ring{db: db, master: master}
+// Open opens the key ring, and makes it when there is none yet. masters reads the master
+// keys; it is asked again when the ring has changed, since they may have too.
+func Open(ctx context.Context, db *database.DB, masters func() (secretbox.MasterKeys, error)) (*Ring, error) {
+	r := &Ring{db: db, masters: masters}
 	stored, err := db.Setting(ctx, setting)
 	if err != nil {
 		return nil, fmt.Errorf("read the key ring: %w", err)
 	}
 	if stored == nil {
+		master, err := masters()
+		if err != nil {
+			return nil, err
+		}
 		_, wrapped, err := secretbox.Create(master)
 		if err != nil {
 			return nil, fmt.Errorf("make a key ring: %w", err)
@@ -45,7 +50,10 @@ func Open(ctx context.Context, db *database.DB, master secretbox.MasterKeys) (*R
 			return nil, fmt.Errorf("keep the key ring: %w", err)
 		}
 	}
-	return r, r.use(stored)
+	if err := r.use(stored); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (r *Ring) use(stored []byte) error {
@@ -53,7 +61,11 @@ func (r *Ring) use(stored []byte) error {
 	if err := json.Unmarshal(stored, &wrapped); err != nil {
 		return fmt.Errorf("read the key ring: %w", err)
 	}
-	box, _, err := secretbox.Open(r.master, wrapped)
+	master, err := r.masters()
+	if err != nil {
+		return err
+	}
+	box, _, err := secretbox.Open(master, wrapped)
 	if err != nil {
 		return fmt.Errorf("open the key ring: %w", err)
 	}
@@ -120,7 +132,11 @@ func (r *Ring) Rotate(ctx context.Context) (Rotated, error) {
 	if err := box.AddKey(); err != nil {
 		return Rotated{}, fmt.Errorf("add a sealing key: %w", err)
 	}
-	wrapped, err := box.Wrap(r.master)
+	master, err := r.masters()
+	if err != nil {
+		return Rotated{}, err
+	}
+	wrapped, err := box.Wrap(master)
 	if err != nil {
 		return Rotated{}, fmt.Errorf("wrap the key ring: %w", err)
 	}

@@ -3,6 +3,7 @@ package readmodel
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hooktrail/adapters/database"
@@ -22,7 +23,9 @@ const (
 func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress func(done, total eventlog.Position)) error {
 	next := onTables(db, publicURL, rebuildSuffix)
 	statistics := statisticsOn(db, "trigger_statistics"+rebuildSuffix)
-	tables := append([]string{"trigger_statistics"}, Tables...)
+	// In the order in which queries name them, so that none waits for a table behind this one
+	// while this one waits for a table behind it.
+	tables := append(slices.Clone(Tables), "trigger_statistics")
 	if err := db.Write(ctx, func(tx *database.Tx) error { return createCopies(ctx, tx, tables) }); err != nil {
 		return fmt.Errorf("make the new tables: %w", err)
 	}
@@ -36,8 +39,7 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 		if err := next.Apply(ctx, tx, events); err != nil {
 			return err
 		}
-		statistics.write(tx, statistics.sums)
-		clear(statistics.sums)
+		statistics.write(tx, statistics.take())
 		return nil
 	}
 	for {
@@ -86,7 +88,8 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 		}
 		// The new statistics go up to here; a consumer at work must not add to them what it
 		// has gathered before.
-		tx.Exec("UPDATE consumer_offsets SET position = ?, owner = '', lease_until = 0 WHERE consumer_group = ?", int64(done), StatisticsGroup)
+		tx.Exec("INSERT INTO consumer_offsets (consumer_group, position, owner, lease_until) VALUES (?, ?, '', 0)"+
+			" ON CONFLICT (consumer_group) DO UPDATE SET position = excluded.position, owner = '', lease_until = 0", StatisticsGroup, int64(done))
 		progress(done, done)
 		return swap(ctx, tx, tables)
 	})

@@ -3,6 +3,7 @@ package readmodel
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"hooktrail/adapters/database"
@@ -18,6 +19,7 @@ const StatisticsGroup = "trigger-statistics"
 type Statistics struct {
 	db     *database.DB
 	upsert database.BulkStatement
+	mu     sync.Mutex
 	sums   map[string]*sum
 }
 
@@ -40,8 +42,21 @@ func statisticsOn(db *database.DB, table string) *Statistics {
 // StatisticsEvents is the SQL condition for the events that count.
 const StatisticsEvents = "fact"
 
+// Begin drops what was gathered of a batch that was broken off.
+func (s *Statistics) Begin() { s.take() }
+
+func (s *Statistics) take() map[string]*sum {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sums := s.sums
+	s.sums = map[string]*sum{}
+	return sums
+}
+
 // Add counts invocations of a trigger, the last of which was at a time.
 func (s *Statistics) Add(stream eventlog.StreamID, invocations int64, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	one, known := s.sums[stream.ID()]
 	if !known {
 		one = &sum{}
@@ -54,8 +69,7 @@ func (s *Statistics) Add(stream eventlog.StreamID, invocations int64, at time.Ti
 // Flush keeps what was added, and the position up to which it goes. After an error nothing
 // is kept and the events come again.
 func (s *Statistics) Flush(ctx context.Context, position eventlog.Position, owner string) error {
-	sums := s.sums
-	s.sums = map[string]*sum{}
+	sums := s.take()
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
 		if err := eventstore.MovePosition(ctx, tx, StatisticsGroup, owner, position); err != nil {
 			return err

@@ -105,7 +105,7 @@ func (c *migrateCommand) Run(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if c.Status {
 		steps, err := db.Migrations(ctx)
 		if err != nil {
@@ -161,7 +161,7 @@ func (c *rotateMasterCommand) Run(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if _, err := c.OpenKeyRing(ctx, db); err != nil { // before anything changes
 		return err
 	}
@@ -179,7 +179,7 @@ func (c *rotateMasterCommand) Run(out io.Writer) error {
 	}
 	fmt.Fprintf(out, "sealed %d secrets anew with key %d; the key ring is wrapped by the current master key\n", rotated.Resealed, rotated.KeyID)
 	if inFile {
-		fmt.Fprintln(out, "a running server reads the new master key at its next start")
+		fmt.Fprintln(out, "the new master key is in the data directory; back it up")
 	}
 	return nil
 }
@@ -209,7 +209,7 @@ func (c *rebuildCommand) Run(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	started, told := time.Now(), time.Now()
 	var done eventlog.Position
 	err = readmodel.Rebuild(ctx, db, c.PublicURL, func(at, total eventlog.Position) {

@@ -40,7 +40,7 @@ func (c *demoCommand) Run(out io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("make a directory for the demo: %w", err)
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		config.DataDir = dir
 	}
 	if c.Addr == demoAddr && taken(demoAddr) {

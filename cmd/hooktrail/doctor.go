@@ -24,11 +24,11 @@ func (c *doctorCommand) Run(out io.Writer) error {
 	ctx, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
 	e := &examination{out: out}
-	e.check("settings", "valid", c.Config.Validate())
+	e.check("settings", "valid", c.Validate())
 	if c.Embedded() {
 		e.dataDir(c.DataDir)
 	}
-	if _, err := os.Stat(c.DataDir); c.Embedded() && errors.Is(err, os.ErrNotExist) {
+	if c.Embedded() && !c.StoreExists() {
 		e.report("ok", "database", "does not exist yet; serve makes it")
 		return e.verdict()
 	}
@@ -40,10 +40,13 @@ func (c *doctorCommand) Run(out io.Writer) error {
 	if err != nil {
 		return e.verdict()
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	e.database(ctx, db)
 	if migrated(ctx, db) {
-		_, err = c.OpenKeyRing(ctx, db)
+		err = c.MasterKeyMissing()
+		if err == nil {
+			_, err = c.OpenKeyRing(ctx, db)
+		}
 		e.check("key ring", "opens with the master key", err)
 	}
 	return e.verdict()
@@ -93,7 +96,7 @@ func (e *examination) dataDir(dir string) {
 	e.check("data directory", dir, err)
 	var disk unix.Statfs_t
 	if unix.Statfs(dir, &disk) == nil {
-		free := disk.Bavail * uint64(disk.Bsize) //nolint:gosec // a block size is positive
+		free := disk.Bavail * uint64(disk.Bsize)
 		err = nil
 		if free < 256<<20 {
 			err = fmt.Errorf("only %d MiB are free", free>>20)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -90,6 +91,10 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
+// fromKubernetes are the variables that a cluster gives every container when it has a
+// service by our name (kubernetes.io, "Discovering services").
+var fromKubernetes = regexp.MustCompile(`^HOOKTRAIL_(PORT|PORT_\d+_.*|SERVICE_HOST|SERVICE_PORT(_.*)?)$`)
+
 // unknownEnvironment refuses variables that look like settings and are none: a typo there
 // would quietly leave a default in force.
 func unknownEnvironment(parser *kong.Kong, environment []string) error {
@@ -103,7 +108,7 @@ func unknownEnvironment(parser *kong.Kong, environment []string) error {
 	var unknown []string
 	for _, entry := range environment {
 		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, "HOOKTRAIL_") && !strings.HasPrefix(name, "HOOKTRAIL_TEST_") && !slices.Contains(known, name) {
+		if strings.HasPrefix(name, "HOOKTRAIL_") && !strings.HasPrefix(name, "HOOKTRAIL_TEST_") && !fromKubernetes.MatchString(name) && !slices.Contains(known, name) {
 			unknown = append(unknown, name)
 		}
 	}

@@ -28,7 +28,7 @@ type Runner struct {
 type Retry struct {
 	MaxAttempts    int     `json:"max_attempts"`    // 1 to 20
 	InitialSeconds float64 `json:"initial_seconds"` // wait after the first failure, 0.1 to 3600
-	MaxSeconds     float64 `json:"max_seconds"`     // longest wait, up to 86400
+	MaxSeconds     float64 `json:"max_seconds"`     // longest wait before it is spread, up to 86400
 	Factor         float64 `json:"factor"`          // growth of the wait per attempt, 1 to 10
 }
 

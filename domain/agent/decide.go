@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/url"
-	"reflect"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"hooktrail/domain/eventlog"
@@ -55,6 +57,8 @@ func (s Settings) Validate(commandAllowed bool) error {
 		wrong["name"] = "is required"
 	case utf8.RuneCountInString(s.Name) > maxName:
 		wrong["name"] = fmt.Sprintf("is longer than %d characters", maxName)
+	case strings.ContainsFunc(s.Name, unicode.IsControl):
+		wrong["name"] = "has control characters"
 	}
 	if utf8.RuneCountInString(s.Type) > maxName {
 		wrong["type"] = fmt.Sprintf("is longer than %d characters", maxName)
@@ -102,7 +106,7 @@ func (r Runner) validate(commandAllowed bool, wrong map[string]string) {
 		switch {
 		case r.URL == "":
 			wrong["runner.url"] = "is required for the runner of kind http"
-		case err != nil || target.Host == "" || (target.Scheme != "http" && target.Scheme != "https"):
+		case err != nil || target.Hostname() == "" || (target.Scheme != "http" && target.Scheme != "https"):
 			wrong["runner.url"] = "must be an absolute http or https URL"
 		case target.User != nil:
 			wrong["runner.url"] = "must not hold a user name or password; send a header instead"
@@ -166,10 +170,25 @@ func (a Agent) Update(settings Settings, commandAllowed bool, newSecretID string
 	if err := settings.Validate(commandAllowed); err != nil {
 		return nil, err
 	}
-	if reflect.DeepEqual(settings, a.Settings) {
-		return nil, nil
+	same, err := sameStored(settings, a.Settings)
+	if err != nil || same {
+		return nil, err
 	}
 	return []eventlog.Event{Updated{Settings: settings, SigningSecretID: newSecretID}}, nil
+}
+
+// sameStored compares what would be stored: space in a schema makes no difference, nor does
+// an empty list in place of none.
+func sameStored(one, other Settings) (bool, error) {
+	first, err := json.Marshal(one)
+	if err != nil {
+		return false, fmt.Errorf("encode settings: %w", err)
+	}
+	second, err := json.Marshal(other)
+	if err != nil {
+		return false, fmt.Errorf("encode settings: %w", err)
+	}
+	return bytes.Equal(first, second), nil
 }
 
 // Archive decides to end an agent. activeTriggers is how many triggers still run it.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"hooktrail/domain/eventlog"
@@ -82,13 +83,19 @@ func (k APIKey) Evolve(recorded eventlog.Recorded, event eventlog.Event) APIKey 
 // Create decides the first event of a key.
 func Create(name, prefix string, scopes []Scope, expiresAt *time.Time, now time.Time) ([]eventlog.Event, error) {
 	wrong := map[string]string{}
-	if strings.TrimSpace(name) == "" {
+	switch {
+	case strings.TrimSpace(name) == "":
 		wrong["name"] = "is required"
-	} else if utf8.RuneCountInString(name) > 200 {
+	case utf8.RuneCountInString(name) > 200:
 		wrong["name"] = "is longer than 200 characters"
+	case strings.ContainsFunc(name, unicode.IsControl):
+		wrong["name"] = "has control characters"
 	}
-	if len(scopes) == 0 {
+	switch {
+	case len(scopes) == 0:
 		wrong["scopes"] = "must name at least one scope"
+	case len(scopes) > len(Scopes):
+		wrong["scopes"] = "names a scope twice"
 	}
 	for _, scope := range scopes {
 		if !slices.Contains(Scopes, scope) {
@@ -100,6 +107,10 @@ func Create(name, prefix string, scopes []Scope, expiresAt *time.Time, now time.
 	}
 	if err := fault.Fields(wrong); err != nil {
 		return nil, err
+	}
+	if expiresAt != nil {
+		utc := expiresAt.UTC()
+		expiresAt = &utc
 	}
 	return []eventlog.Event{Created{Name: name, Prefix: prefix, Scopes: scopes, ExpiresAt: expiresAt}}, nil
 }

@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"strings"
 	"time"
 
 	"hooktrail/domain/agent"
@@ -33,19 +34,19 @@ func (x Execution) Start(worker string, retry agent.Retry, now time.Time) ([]eve
 			return []eventlog.Event{GaveUp{Attempt: x.Attempt, Error: WorkerLost.Error}}, nil
 		}
 		return []eventlog.Event{
-			AttemptFailed{Attempt: x.Attempt, Error: WorkerLost.Error, RetryAt: now},
+			AttemptFailed{Attempt: x.Attempt, Error: WorkerLost.Error, RetryAt: now.UTC()},
 			Started{Attempt: x.Attempt + 1, Worker: worker},
 		}, nil
 	default:
-		return nil, x.ended()
+		return nil, x.open()
 	}
 }
 
 // Complete decides the good end of the running attempt, or of an execution whose work is
 // done outside.
 func (x Execution) Complete(output trigger.Digest) ([]eventlog.Event, error) {
-	if x.Status.Final() {
-		return nil, x.ended()
+	if err := x.open(); err != nil {
+		return nil, err
 	}
 	return []eventlog.Event{Succeeded{Attempt: x.Attempt, Output: output}}, nil
 }
@@ -53,8 +54,8 @@ func (x Execution) Complete(output trigger.Digest) ([]eventlog.Event, error) {
 // Fail decides what follows a failed attempt: another one after a wait, or the end.
 // jitter, from 0 up to 1, spreads the wait.
 func (x Execution) Fail(failure Failure, retry agent.Retry, jitter float64, now time.Time) ([]eventlog.Event, error) {
-	if x.Status.Final() {
-		return nil, x.ended()
+	if err := x.open(); err != nil {
+		return nil, err
 	}
 	if failure.Final || x.Attempt >= retry.MaxAttempts {
 		return []eventlog.Event{GaveUp{Attempt: x.Attempt, Error: failure.Error}}, nil
@@ -65,18 +66,25 @@ func (x Execution) Fail(failure Failure, retry agent.Retry, jitter float64, now 
 
 // Cancel decides to end an execution that has not ended.
 func (x Execution) Cancel(reason string) ([]eventlog.Event, error) {
-	if x.Status.Final() {
-		return nil, x.ended()
+	if err := x.open(); err != nil {
+		return nil, err
 	}
 	if len(reason) > 1000 {
 		return nil, fault.Field("reason", "is longer than 1000 bytes")
 	}
+	if strings.ContainsRune(reason, 0) {
+		return nil, fault.Field("reason", "must not hold a NUL character")
+	}
 	return []eventlog.Event{WasCancelled{Reason: reason}}, nil
 }
 
-func (x Execution) ended() error {
-	if x.Version == 0 && x.Status == "" {
+// open checks that the execution is there and has not ended.
+func (x Execution) open() error {
+	switch {
+	case x.Status == "":
 		return fault.New(fault.NotFound, "there is no such execution")
+	case x.Status.Final():
+		return fault.New(fault.Conflict, "the execution has already ended: it is %s", x.Status)
 	}
-	return fault.New(fault.Conflict, "the execution has already ended: it is %s", x.Status)
+	return nil
 }

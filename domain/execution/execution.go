@@ -2,7 +2,9 @@
 package execution
 
 import (
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/trigger"
@@ -43,6 +45,31 @@ type Execution struct {
 type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+}
+
+// The most bytes that are kept of an error.
+const (
+	MaxErrorCode    = 100
+	MaxErrorMessage = 4096
+)
+
+// NewError makes an error of texts from outside: cut to what is kept, and without what a
+// database cannot store as text, NUL and bytes that are not UTF-8.
+func NewError(code, message string) Error {
+	return Error{Code: storable(code, MaxErrorCode), Message: storable(message, MaxErrorMessage)}
+}
+
+// storable cuts a text between characters.
+func storable(text string, most int) string {
+	const replacement = "\uFFFD"
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, replacement), "\x00", replacement)
+	if len(text) <= most {
+		return text
+	}
+	for !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most]
 }
 
 // Requested creates an execution without a trigger: by the API, or to retry another.

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"hooktrail/domain/eventlog"
@@ -61,6 +62,8 @@ func nameFault(name string) string {
 		return "is required"
 	case utf8.RuneCountInString(name) > maxName:
 		return fmt.Sprintf("is longer than %d characters", maxName)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return "has control characters"
 	}
 	return ""
 }

@@ -78,11 +78,35 @@ func (o Options) Merge(patch json.RawMessage) (Options, error) {
 			wrong["options."+name] = "has " + wrongType(err)
 		}
 	}
+	// In the struct 0 means absent; one that was sent is not taken for that.
+	if _, given := merged["inactive_status"]; given && next.InactiveStatus == 0 && wrong["options.inactive_status"] == "" {
+		wrong["options.inactive_status"] = inactiveStatusRule
+	}
+	if _, given := merged["max_body_bytes"]; given && next.MaxBodyBytes == 0 && wrong["options.max_body_bytes"] == "" {
+		wrong["options.max_body_bytes"] = maxBodyBytesRule()
+	}
 	if err := fault.Fields(wrong); err != nil {
 		return o, err
 	}
-	return next, next.Validate()
+	return next.normal(), next.Validate()
 }
+
+// normal gives the options the form in which they are stored, so that what means the same
+// is the same.
+func (o Options) normal() Options {
+	if len(o.AllowedIPs) == 0 {
+		o.AllowedIPs = nil
+	}
+	if o.ExpiresAt != nil {
+		utc := o.ExpiresAt.UTC()
+		o.ExpiresAt = &utc
+	}
+	return o
+}
+
+const inactiveStatusRule = "must be 200, 403 or 410"
+
+func maxBodyBytesRule() string { return fmt.Sprintf("must be from 1 to %d", MaxBodyBytes) }
 
 func wrongType(err error) string {
 	var mismatch *json.UnmarshalTypeError
@@ -107,10 +131,10 @@ func (o Options) Validate() error {
 		}
 	}
 	if !slices.Contains([]int{0, 200, 403, 410}, o.InactiveStatus) {
-		wrong["options.inactive_status"] = "must be 200, 403 or 410"
+		wrong["options.inactive_status"] = inactiveStatusRule
 	}
 	if o.MaxBodyBytes < 0 || o.MaxBodyBytes > MaxBodyBytes {
-		wrong["options.max_body_bytes"] = fmt.Sprintf("must be from 1 to %d", MaxBodyBytes)
+		wrong["options.max_body_bytes"] = maxBodyBytesRule()
 	}
 	return fault.Fields(wrong)
 }
@@ -129,13 +153,22 @@ func (o Options) Allows(client netip.Addr) bool {
 	return false
 }
 
+// parsePrefix reads an address or a CIDR range. IPv4 mapped into IPv6 is read as IPv4,
+// because clients' addresses are compared so.
 func parsePrefix(s string) (netip.Prefix, error) {
 	if prefix, err := netip.ParsePrefix(s); err == nil {
+		if prefix.Addr().Is4In6() && prefix.Bits() >= mappedBits {
+			prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mappedBits)
+		}
 		return prefix.Masked(), nil
 	}
 	address, err := netip.ParseAddr(s)
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("parse address: %w", err)
 	}
+	address = address.Unmap()
 	return address.Prefix(address.BitLen())
 }
+
+// mappedBits is the length of ::ffff:0:0/96, under which IPv4 is mapped into IPv6 (RFC 4291 §2.5.5.2).
+const mappedBits = 96

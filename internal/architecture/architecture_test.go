@@ -97,8 +97,8 @@ var rules = []rule{
 		applies:  outside("cmd"), forbids: anyOf("go.uber.org/fx", "go.uber.org/dig"), testsToo: true,
 	},
 	{
-		sentence: "only ports/httpapi and cmd import fiber",
-		applies:  outside("ports/httpapi", "cmd"), forbids: anyOf("github.com/gofiber"), testsToo: true,
+		sentence: "only ports/httpapi, cmd and bench import fiber",
+		applies:  outside("ports/httpapi", "cmd", "bench"), forbids: anyOf("github.com/gofiber"), testsToo: true,
 	},
 	{
 		sentence: "only adapters and migrations speak SQL",

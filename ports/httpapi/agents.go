@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -89,14 +90,16 @@ func (s *Server) executeAgent(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout + syncWait)
+	ctx, cancel := s.contextOf(requestTimeout)
 	defer cancel()
 	view, err := s.app.ExecuteAgent(ctx, callerOf(c), c.Params("id"), command)
 	if err != nil {
 		return err
 	}
 	if command.Sync {
-		if ended, err := s.app.AwaitExecution(ctx, view.WorkspaceID, view.ID, syncWait); err == nil {
+		patient, cancel := context.WithTimeout(s.stopped, requestTimeout+syncWait)
+		defer cancel()
+		if ended, err := s.app.AwaitExecution(patient, view.WorkspaceID, view.ID, syncWait); err == nil {
 			view = ended
 		}
 	}

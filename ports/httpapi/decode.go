@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/gofiber/fiber/v2"
@@ -18,14 +20,15 @@ import (
 
 // decode reads a JSON object into a struct. Fields are also taken in camelCase, and under
 // the further names of aliases. Fields that the struct lacks are accepted, since clients
-// of several versions send more than we know, and returned as warnings.
+// of several versions send more than we know, and returned as warnings; only in a runner,
+// where a typo would quietly change what runs, they are refused.
 func decode(c *fiber.Ctx, into any, aliases map[string]string) ([]string, error) {
+	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
+		return nil, fault.New(fault.UnsupportedMediaType, "a compressed body is not taken here")
+	}
 	body := bytes.Clone(c.Request().Body())
 	if len(bytes.TrimSpace(body)) == 0 {
 		body = []byte("{}")
-	}
-	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
-		return nil, fault.New(fault.UnsupportedMediaType, "a compressed body is not taken here")
 	}
 	kind, err := payload.CheckJSON(body)
 	if err != nil {
@@ -34,31 +37,85 @@ func decode(c *fiber.Ctx, into any, aliases map[string]string) ([]string, error)
 	if kind != payload.Object {
 		return nil, fault.New(fault.InvalidJSON, "the body must be a JSON object")
 	}
-	var sent map[string]json.RawMessage
-	if err := json.Unmarshal(body, &sent); err != nil {
-		return nil, fault.New(fault.InvalidJSON, "the body cannot be read as a JSON object")
-	}
-	target := reflect.ValueOf(into).Elem()
-	fields := fieldsOf(target)
-	values, warnings, err := match(sent, fields, aliases)
-	if err != nil {
+	r := reader{aliases: aliases, wrong: map[string]string{}}
+	if err := r.object("", body, reflect.ValueOf(into).Elem()); err != nil {
 		return nil, err
 	}
-	wrong := map[string]string{}
-	for name, value := range values {
-		if bytes.Equal(bytes.TrimSpace(value), []byte("null")) && fields[name].Kind() != reflect.Slice {
-			continue // null is the same as absent, unless the field is raw JSON
-		}
-		decoder := json.NewDecoder(bytes.NewReader(value))
-		if name == "runner" {
-			decoder.DisallowUnknownFields()
-		}
-		if err := decoder.Decode(fields[name].Addr().Interface()); err != nil {
-			path, why := explainType(name, err)
-			wrong[path] = why
+	return r.warnings, fault.Fields(r.wrong)
+}
+
+// reader collects what is to be said about a body while it is read.
+type reader struct {
+	aliases  map[string]string
+	warnings []string
+	wrong    map[string]string // by path
+}
+
+// object reads a JSON object whose fields have paths that begin with prefix.
+func (r *reader) object(prefix string, object []byte, target reflect.Value) error {
+	var sent map[string]json.RawMessage
+	if err := json.Unmarshal(object, &sent); err != nil {
+		r.wrong[strings.TrimSuffix(prefix, ".")] = "must be an object"
+		return nil
+	}
+	fields := fieldsOf(target)
+	values, unknown, err := match(sent, fields, r.aliases)
+	if err != nil {
+		return err
+	}
+	for _, name := range unknown {
+		if prefix == "runner." {
+			r.wrong[prefix+name] = "is not a field of runner"
+		} else {
+			r.warnings = append(r.warnings, fmt.Sprintf("unknown field %.100q was ignored", prefix+name))
 		}
 	}
-	return warnings, fault.Fields(wrong)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if err := r.value(prefix+name, values[name], fields[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reader) value(path string, value json.RawMessage, field reflect.Value) error {
+	if field.Type() == reflect.TypeFor[json.RawMessage]() {
+		field.SetBytes(value)
+		return nil
+	}
+	if bytes.Equal(value, []byte("null")) {
+		return nil // the same as absent
+	}
+	if holdsNUL(value) {
+		r.wrong[path] = "must not hold a NUL character"
+		return nil
+	}
+	if nested := field.Type(); nested.Kind() == reflect.Pointer && nested.Elem().Kind() == reflect.Struct && nested.Elem() != reflect.TypeFor[time.Time]() {
+		field.Set(reflect.New(nested.Elem()))
+		return r.object(path+".", value, field.Elem())
+	}
+	if err := json.Unmarshal(value, field.Addr().Interface()); err != nil {
+		path, why := explainType(path, err)
+		r.wrong[path] = why
+	}
+	return nil
+}
+
+// holdsNUL reports whether a string in a JSON value has the character that PostgreSQL's
+// texts cannot hold.
+func holdsNUL(value []byte) bool {
+	if !bytes.Contains(value, []byte(`\u0000`)) {
+		return false
+	}
+	for decoder := json.NewDecoder(bytes.NewReader(value)); ; {
+		token, err := decoder.Token()
+		if err != nil {
+			return false
+		}
+		if text, isText := token.(string); isText && strings.ContainsRune(text, 0) {
+			return true
+		}
+	}
 }
 
 func fieldsOf(target reflect.Value) map[string]reflect.Value {
@@ -71,17 +128,12 @@ func fieldsOf(target reflect.Value) map[string]reflect.Value {
 }
 
 // match finds the field that each sent name means. Two spellings of one field with
-// different values are refused.
+// different values are refused. Names that mean no field are given back, in order.
 func match(sent map[string]json.RawMessage, fields map[string]reflect.Value, aliases map[string]string) (map[string]json.RawMessage, []string, error) {
 	values := map[string]json.RawMessage{}
 	spelling := map[string]string{}
-	var warnings []string
-	names := make([]string, 0, len(sent))
-	for name := range sent {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(sent)) {
 		field := name
 		if alias, known := aliases[name]; known {
 			field = alias
@@ -92,15 +144,15 @@ func match(sent map[string]json.RawMessage, fields map[string]reflect.Value, ali
 			}
 		}
 		if _, known := fields[field]; !known {
-			warnings = append(warnings, fmt.Sprintf("unknown field %.100q was ignored", name))
+			unknown = append(unknown, name)
 			continue
 		}
-		if before, twice := values[field]; twice && !bytes.Equal(bytes.TrimSpace(before), bytes.TrimSpace(sent[name])) {
+		if before, twice := values[field]; twice && !bytes.Equal(before, sent[name]) {
 			return nil, nil, fault.Field(field, "is given twice with different values, as %s and %s", spelling[field], name)
 		}
 		values[field], spelling[field] = sent[name], name
 	}
-	return values, warnings, nil
+	return values, unknown, nil
 }
 
 func snakeCase(name string) string {
@@ -125,9 +177,6 @@ func explainType(name string, err error) (string, string) {
 			path += "." + mismatch.Field
 		}
 		return path, "must be " + typeName(mismatch.Type) + ", not " + mismatch.Value
-	}
-	if _, unknown, found := strings.Cut(err.Error(), "unknown field "); found {
-		return name + "." + strings.Trim(unknown, `"`), "is not a field of " + name
 	}
 	return name, "cannot be read: a time must be by RFC 3339, such as 2026-01-31T12:00:00Z"
 }

@@ -102,9 +102,13 @@ func (s *Server) answerError(c *fiber.Ctx, err error) error {
 	})
 }
 
-// answerUnread answers a request that could not be read. Its connection is closed.
+// answerUnread answers a request that could not be read, which is never our fault. Its
+// connection is closed.
 func (s *Server) answerUnread(c *fiber.Ctx, err error) error {
-	c.Locals(localRequestID, "unread")
+	begin(c)
+	if faultOf(c, err).Code == fault.Internal {
+		err = fiber.ErrBadRequest
+	}
 	if isHookPath(c.Path()) {
 		if limited := s.limitRate(c, c.Path()); limited != nil {
 			err = limited

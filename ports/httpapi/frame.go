@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
@@ -37,14 +38,7 @@ var (
 // answer. What is logged and measured is the route's pattern: a path may hold a token.
 func (s *Server) frame(c *fiber.Ctx) (err error) {
 	started := time.Now()
-	id := c.Get(headerRequestID)
-	if !acceptableRequestID.MatchString(id) {
-		id = ksuid.New().String()
-	}
-	c.Locals(localRequestID, id)
-	c.Set(headerRequestID, id)
-	c.Set("X-Content-Type-Options", "nosniff")
-	c.Set("Cache-Control", "no-store")
+	id := begin(c)
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			s.logger.Error("a handler panicked", "request_id", id, "route", c.Route().Path, "panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
@@ -66,6 +60,19 @@ func (s *Server) frame(c *fiber.Ctx) (err error) {
 		return s.answerError(c, err)
 	}
 	return nil
+}
+
+// begin gives a request its id, and its answer the headers that all answers have.
+func begin(c *fiber.Ctx) (id string) {
+	id = c.Get(headerRequestID)
+	if !acceptableRequestID.MatchString(id) {
+		id = ksuid.New().String()
+	}
+	c.Locals(localRequestID, id)
+	c.Set(headerRequestID, id)
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return id
 }
 
 func routeOf(c *fiber.Ctx) string {
@@ -93,11 +100,16 @@ func (s *Server) client(c *fiber.Ctx) netip.Addr {
 	if len(s.config.TrustedProxies) == 0 {
 		return peer.Unmap()
 	}
-	var forwarded []string
-	for _, line := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
-		forwarded = append(forwarded, string(line))
+	return clientip.Of(peer, headerLines(c, fiber.HeaderXForwardedFor), s.config.TrustedProxies)
+}
+
+// headerLines gives the values of all headers of a name, in the order they were sent.
+func headerLines(c *fiber.Ctx, name string) []string {
+	var lines []string
+	for _, line := range c.Request().Header.PeekAll(name) {
+		lines = append(lines, string(line))
 	}
-	return clientip.Of(peer, forwarded, s.config.TrustedProxies)
+	return lines
 }
 
 // bearer gives the credential of an Authorization header with the scheme Bearer.
@@ -125,12 +137,30 @@ func (s *Server) need(scope apikey.Scope) fiber.Handler {
 		if scope != "" && !key.May(scope) {
 			return fault.New(fault.Forbidden, "the API key lacks the scope %s", scope)
 		}
+		if err := checkURL(c); err != nil {
+			return err
+		}
 		c.Locals(localCaller, application.Caller{
 			WorkspaceID: key.WorkspaceID, Key: key, RequestID: requestID(c), TraceParent: traceParent(c),
 		})
 		return c.Next()
 	}
 }
+
+// checkURL refuses text that PostgreSQL cannot hold, so that no query has to.
+func checkURL(c *fiber.Ctx) error {
+	for name, value := range c.Queries() {
+		if !storable(name) || !storable(value) {
+			return fault.Field(strings.ToValidUTF8(name, "\uFFFD"), "must be UTF-8 text without NUL characters")
+		}
+	}
+	if !storable(c.Params("id")) {
+		return fault.New(fault.NotFound, "there is nothing of that id")
+	}
+	return nil
+}
+
+func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
 func callerOf(c *fiber.Ctx) application.Caller {
 	caller, _ := c.Locals(localCaller).(application.Caller)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -24,7 +25,6 @@ const (
 	// hookTimeout bounds a call up to its commit; senders give up after 1 to 30 seconds.
 	hookTimeout = 10 * time.Second
 	maxWait     = 60 * time.Second
-	maxKey      = 255
 )
 
 // hookToken gives the token that a webhook call presents, in its path or its Authorization
@@ -50,22 +50,14 @@ func (s *Server) hook(c *fiber.Ctx) error {
 	text, _ := hookToken(c.Path(), c.Get(fiber.HeaderAuthorization))
 	ctx, cancel := s.contextOf(hookTimeout)
 	defer cancel()
-	body, signed, err := s.hookBody(c, text)
-	if err != nil {
+	call := application.Call{
+		Token: text, Signatures: signatures(c), ContentType: c.Get(fiber.HeaderContentType), Client: s.client(c),
+		IdempotencyKey: idempotencyKey(c), RequestID: requestID(c), TraceParent: traceParent(c),
+	}
+	if err := s.readBody(ctx, c, &call); err != nil {
 		return err
 	}
-	key, err := idempotencyKey(c)
-	if err != nil {
-		return err
-	}
-	wait, err := preferredWait(c)
-	if err != nil {
-		return err
-	}
-	invocation, err := s.app.InvokeTrigger(ctx, application.Call{
-		Token: text, Signatures: signatures(c), ContentType: c.Get(fiber.HeaderContentType), Body: body, Signed: signed,
-		Client: s.client(c), IdempotencyKey: key, RequestID: requestID(c), TraceParent: traceParent(c),
-	})
+	invocation, err := s.app.InvokeTrigger(ctx, call)
 	if err != nil {
 		return err
 	}
@@ -73,8 +65,8 @@ func (s *Server) hook(c *fiber.Ctx) error {
 	if invocation.Replayed {
 		c.Set("Idempotent-Replayed", "true")
 	}
-	if wait > 0 {
-		patient, cancel := s.contextOf(wait + requestTimeout)
+	if wait := preferredWait(strings.Join(headerLines(c, "Prefer"), ",")); wait > 0 {
+		patient, cancel := context.WithTimeout(s.stopped, wait+requestTimeout) // who waits when we stop gets a 202
 		defer cancel()
 		view, err := s.app.AwaitExecution(patient, invocation.WorkspaceID, invocation.ExecutionID, wait)
 		if err == nil && view.Status.Final() {
@@ -85,77 +77,61 @@ func (s *Server) hook(c *fiber.Ctx) error {
 	return data(c, fiber.StatusAccepted, invocation, nil)
 }
 
-// hookBody gives the body as the agent gets it and as it was signed. Both are copies: the
-// framework uses its buffer again for the next request.
-func (s *Server) hookBody(c *fiber.Ctx, text string) (body, signed []byte, err error) {
-	raw := bytes.Clone(c.Request().Body())
-	switch encoding := strings.ToLower(c.Get(fiber.HeaderContentEncoding)); encoding {
+// readBody copies the body, since the framework uses its buffer again for the next request,
+// and decompresses it. What is wrong with the compression is told after the checks that
+// come before reading; only the size counts at once.
+func (s *Server) readBody(ctx context.Context, c *fiber.Ctx, call *application.Call) error {
+	call.Signed = bytes.Clone(c.Request().Body())
+	switch strings.ToLower(c.Get(fiber.HeaderContentEncoding)) {
 	case "", "identity":
-		return raw, raw, nil
+		call.Body = call.Signed
+		return nil
 	case "gzip":
-		ctx, cancel := s.contextOf(hookTimeout)
-		defer cancel()
-		limit := s.app.BodyLimit(ctx, text, -1)
-		reader, err := gzip.NewReader(bytes.NewReader(raw))
-		if err != nil {
-			return nil, nil, fault.New(fault.InvalidJSON, "the body is not what Content-Encoding says: gzip")
-		}
-		inflated, err := io.ReadAll(io.LimitReader(reader, int64(limit)+1))
-		if err != nil {
-			return nil, nil, fault.New(fault.InvalidJSON, "the body is not what Content-Encoding says: gzip")
-		}
-		if len(inflated) > limit {
-			return nil, nil, fault.New(fault.PayloadTooLarge, "the body is larger than %d bytes when it is decompressed", limit)
-		}
-		return inflated, raw, nil
+	default:
+		call.Unreadable = fault.New(fault.UnsupportedMediaType, "the only Content-Encoding taken is gzip")
+		return nil
 	}
-	return nil, nil, fault.New(fault.UnsupportedMediaType, "the only Content-Encoding taken is gzip")
+	limit := s.app.BodyLimit(ctx, call.Token, -1)
+	reader, err := gzip.NewReader(bytes.NewReader(call.Signed))
+	if err == nil {
+		call.Body, err = io.ReadAll(io.LimitReader(reader, int64(limit)+1))
+	}
+	if len(call.Body) > limit {
+		return fault.New(fault.PayloadTooLarge, "the body is larger than %d bytes when it is decompressed", limit)
+	}
+	if err != nil {
+		call.Unreadable = fault.New(fault.InvalidJSON, "the body is not what Content-Encoding says: gzip")
+	}
+	return nil
 }
 
 func signatures(c *fiber.Ctx) []string {
 	var given []string
 	for _, name := range trigger.SignatureHeaders {
-		for _, value := range c.Request().Header.PeekAll(name) {
-			given = append(given, string(value))
-		}
+		given = append(given, headerLines(c, name)...)
 	}
 	return given
 }
 
-// idempotencyKey reads the key under which a call counts once.
-func idempotencyKey(c *fiber.Ctx) (string, error) {
-	for _, name := range []string{"Idempotency-Key", "webhook-id"} {
-		key := c.Get(name)
-		if key == "" {
-			continue
-		}
-		if len(key) > maxKey {
-			return "", fault.Field(name, "is longer than %d bytes", maxKey)
-		}
-		for _, r := range key {
-			if r < 0x20 || r == 0x7f || r == 0xfffd {
-				return "", fault.Field(name, "must be printable text")
-			}
-		}
-		return key, nil
-	}
-	return "", nil
-}
+// idempotencyKey is the key under which a call counts once.
+func idempotencyKey(c *fiber.Ctx) string { return c.Get("Idempotency-Key", c.Get("webhook-id")) }
 
-// preferredWait reads "Prefer: wait=N" (RFC 7240, section 4.3); N is seconds, 60 at most.
-func preferredWait(c *fiber.Ctx) (time.Duration, error) {
-	for preference := range strings.SplitSeq(c.Get("Prefer"), ",") {
-		name, value, found := strings.Cut(strings.TrimSpace(preference), "=")
-		if !found || !strings.EqualFold(strings.TrimSpace(name), "wait") {
+// preferredWait reads "wait=N" from a Prefer header (RFC 7240, section 4.3); N is seconds,
+// 60 at most. A preference that makes no sense is as good as none (section 2).
+func preferredWait(prefer string) time.Duration {
+	for preference := range strings.SplitSeq(prefer, ",") {
+		preference, _, _ = strings.Cut(preference, ";")
+		name, value, _ := strings.Cut(preference, "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "wait") {
 			continue
 		}
-		seconds, err := strconv.Atoi(strings.Trim(strings.TrimSpace(value), `"`))
-		if err != nil || seconds < 0 {
-			return 0, fault.Field("Prefer", "has a wait that is not a number of seconds")
+		seconds, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 31)
+		if err != nil {
+			return 0
 		}
-		return min(time.Duration(seconds)*time.Second, maxWait), nil
+		return min(time.Duration(seconds)*time.Second, maxWait)
 	}
-	return 0, nil
+	return 0
 }
 
 // limitRate counts the call against its client's limit and says in the answer how much is

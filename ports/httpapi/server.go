@@ -54,6 +54,7 @@ func New(app *application.Application, config Config, logger *slog.Logger) *Serv
 	s.fiber = fiber.New(fiber.Config{
 		AppName:               "hooktrail",
 		DisableStartupMessage: true,
+		CaseSensitive:         true, // as hookToken and limitBody are
 		Immutable:             true, // values outlive the request: they go into events
 		BodyLimit:             config.MaxBodyBytes,
 		ReadTimeout:           30 * time.Second,
@@ -167,8 +168,9 @@ func (s *Server) limitBody(header *fasthttp.RequestHeader) fasthttp.RequestConfi
 // requestTimeout bounds the work of a management request.
 const requestTimeout = 30 * time.Second
 
-// contextOf gives a context that ends with the server or after a while. The framework's
-// own contexts do not end when a client goes away.
+// contextOf gives a context that ends after a while. It outlives a stop of the server, so
+// that what is under way is answered; the framework's own contexts end neither then nor
+// when a client goes away.
 func (s *Server) contextOf(timeout time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), timeout)
 }

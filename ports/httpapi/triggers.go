@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -24,7 +25,7 @@ func (s *Server) createTrigger(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	c.Set(fiber.HeaderLocation, c.Path()+"/"+issued.ID)
+	c.Set(fiber.HeaderLocation, strings.TrimSuffix(c.Path(), "/")+"/"+issued.ID)
 	return versioned(c, fiber.StatusCreated, issued, issued.Version, warnings)
 }
 

@@ -21,7 +21,7 @@ import (
 
 // Storage is where the data is and what opens it.
 type Storage struct {
-	DataDir     string `help:"Directory of the embedded store and of generated keys." default:"./hooktrail-data" env:"HOOKTRAIL_DATA_DIR" placeholder:"DIR"`
+	DataDir     string `help:"Directory of the embedded store and of generated keys." default:"./hooktrail-data" env:"HOOKTRAIL_DATA_DIR"`
 	DatabaseURL string `help:"postgres://… to store in PostgreSQL; empty means the embedded SQLite in the data directory." env:"HOOKTRAIL_DATABASE_URL" placeholder:"URL"`
 	MasterKey   string `help:"Base64 of 32 bytes, current[,previous…]. Required with PostgreSQL; with the embedded store one is made in the data directory." env:"HOOKTRAIL_MASTER_KEY" placeholder:"KEY"`
 }
@@ -36,7 +36,7 @@ type Logging struct {
 type Config struct {
 	Storage
 	Logging
-	Addr                 string        `help:"Address to listen on." default:":8080" env:"HOOKTRAIL_ADDR" placeholder:"HOST:PORT"`
+	Addr                 string        `help:"Address to listen on." default:":8080" env:"HOOKTRAIL_ADDR"`
 	PublicURL            string        `help:"URL under which senders reach this server; shown in triggers. Default: http:// and the address." env:"HOOKTRAIL_PUBLIC_URL" placeholder:"URL"`
 	MetricsAddr          string        `help:"Address of a listener of its own for /metrics; empty serves it on the main one." env:"HOOKTRAIL_METRICS_ADDR" placeholder:"HOST:PORT"`
 	PprofAddr            string        `help:"Address of a listener for profiles (/debug/pprof); empty is none. Keep it private." env:"HOOKTRAIL_PPROF_ADDR" placeholder:"HOST:PORT"`
@@ -47,7 +47,7 @@ type Config struct {
 	AllowPrivateAgents   []string      `help:"Private addresses or CIDR ranges that the http runner may reach." env:"HOOKTRAIL_ALLOW_PRIVATE_AGENTS" placeholder:"CIDR"`
 	AllowCommandRunner   bool          `help:"Let agents start programs on this machine." default:"false" env:"HOOKTRAIL_ALLOW_COMMAND_RUNNER"`
 	DefaultRunner        string        `help:"Runner of agents that name none: none, echo." default:"none" enum:"none,echo" env:"HOOKTRAIL_DEFAULT_RUNNER"`
-	Roles                []string      `help:"What this process does: api, worker." default:"api,worker" env:"HOOKTRAIL_ROLES" placeholder:"ROLE"`
+	Roles                []string      `help:"What this process does: api, worker." default:"api,worker" env:"HOOKTRAIL_ROLES"`
 	WorkerConcurrency    int           `help:"Agents that this process runs at one time." default:"64" env:"HOOKTRAIL_WORKER_CONCURRENCY"`
 	QueueLength          int           `help:"Calls that may wait for a commit; more get a 503." default:"4096" env:"HOOKTRAIL_QUEUE_LENGTH"`
 	WorkerLease          time.Duration `help:"How long after a worker's last sign of life others take its executions over." default:"15s" env:"HOOKTRAIL_WORKER_LEASE"`

@@ -39,6 +39,24 @@ func (s *Storage) MasterKeys() (secretbox.MasterKeys, error) {
 	return secretbox.LoadOrCreateMasterKeyFile(s.masterKeyPath())
 }
 
+// StoreExists reports whether the embedded store has been made.
+func (s *Storage) StoreExists() bool {
+	_, err := os.Stat(s.storePath())
+	return err == nil
+}
+
+// MasterKeyMissing is an error when the master keys should be in a file that is not there:
+// a store that has been used needs the keys that it was made with.
+func (s *Storage) MasterKeyMissing() error {
+	if s.MasterKey != "" {
+		return nil
+	}
+	if _, err := os.Stat(s.masterKeyPath()); err != nil {
+		return fmt.Errorf("the master key is missing: %w", err)
+	}
+	return nil
+}
+
 // RotateMasterKeyFile puts a new master key in place where the keys are in a file; it
 // reports whether they are.
 func (s *Storage) RotateMasterKeyFile() (bool, error) {
@@ -51,11 +69,7 @@ func (s *Storage) RotateMasterKeyFile() (bool, error) {
 
 // OpenKeyRing opens the key ring of a store.
 func (s *Storage) OpenKeyRing(ctx context.Context, db *database.DB) (*keyring.Ring, error) {
-	keys, err := s.MasterKeys()
-	if err != nil {
-		return nil, err
-	}
-	return keyring.Open(ctx, db, keys)
+	return keyring.Open(ctx, db, s.MasterKeys)
 }
 
 // lock keeps a second server off the embedded store. The lock ends with the process.
