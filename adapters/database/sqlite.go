@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -59,7 +60,7 @@ func OpenSQLite(path string) (*DB, error) {
 	}
 	read.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
 	read.SetMaxIdleConns(max(4, runtime.GOMAXPROCS(0)))
-	w := &sqliteWriter{db: write, seat: make(chan struct{}, 1), prepared: map[string]*sql.Stmt{}}
+	w := &sqliteWriter{db: write, seat: make(chan struct{}, 1), prepared: map[string]*sql.Stmt{}, bulks: map[string]driver.StmtExecContext{}}
 	return &DB{
 		Dialect: sqliteDialect(),
 		Read:    read,
@@ -79,6 +80,7 @@ type sqliteWriter struct {
 	seat     chan struct{}
 	conn     *sql.Conn
 	prepared map[string]*sql.Stmt
+	bulks    map[string]driver.StmtExecContext
 }
 
 func (w *sqliteWriter) begin(ctx context.Context) (session, error) {
@@ -107,7 +109,7 @@ func (w *sqliteWriter) close() error {
 		return nil
 	}
 	conn := w.conn
-	w.conn, w.prepared = nil, map[string]*sql.Stmt{}
+	w.conn, w.prepared, w.bulks = nil, map[string]*sql.Stmt{}, map[string]driver.StmtExecContext{}
 	return conn.Close()
 }
 
@@ -152,20 +154,15 @@ func (s *sqliteSession) run(ctx context.Context, statements []statement, commit 
 	return nil
 }
 
+// one runs a statement unless ctx has ended. The driver is not given ctx: it would start a
+// goroutine to watch it for every row, and statements are short.
 func (s *sqliteSession) one(ctx context.Context, st statement) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
 	if st.bulk != nil {
-		prepared, err := s.prepare(ctx, st.bulk.statement.sqlite)
-		if err != nil {
-			return err
-		}
-		args := make([]any, st.bulk.statement.columns)
-		for i := range st.bulk.Len() {
-			st.bulk.row(i, args)
-			if _, err := prepared.ExecContext(ctx, args...); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.conn.Raw(func(driverConn any) error { return s.rows(ctx, driverConn.(driver.Conn), st.bulk) })
 	}
 	prepared, err := s.prepare(ctx, st.sql)
 	if err != nil {
@@ -186,6 +183,32 @@ func (s *sqliteSession) one(ctx context.Context, st statement) error {
 		}
 	}
 	return rows.Err()
+}
+
+// rows runs a bulk statement for each of its rows, on the driver itself: what database/sql
+// does around every call costs as much as a small row.
+func (s *sqliteSession) rows(ctx context.Context, conn driver.Conn, bulk *Bulk) error {
+	prepared, known := s.bulks[bulk.statement.sqlite]
+	if !known {
+		made, err := conn.Prepare(bulk.statement.sqlite)
+		if err != nil {
+			return err
+		}
+		prepared = made.(driver.StmtExecContext)
+		s.bulks[bulk.statement.sqlite] = prepared
+	}
+	args := make([]any, bulk.statement.columns)
+	named := make([]driver.NamedValue, len(args))
+	for i := range bulk.Len() {
+		bulk.row(i, args)
+		for n, arg := range args {
+			named[n] = driver.NamedValue{Ordinal: n + 1, Value: arg}
+		}
+		if _, err := prepared.ExecContext(ctx, named); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *sqliteSession) abort() {

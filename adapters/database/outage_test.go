@@ -1,0 +1,222 @@
+package database_test
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"hooktrail/adapters/database"
+	"hooktrail/adapters/database/databasetest"
+	"hooktrail/internal/pgtest"
+)
+
+func TestAClosedDatabaseIsUnavailable(t *testing.T) {
+	databasetest.Each(t, pgtest.Database, func(t *testing.T, b *databasetest.Backend) {
+		db := b.Open(t)
+		require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error { set(tx, "a", "1"); return nil }))
+		b.Shutdown(t)
+		err := db.Write(t.Context(), func(tx *database.Tx) error { set(tx, "b", "1"); return nil })
+		require.ErrorIs(t, err, database.ErrUnavailable)
+		var one int
+		err = db.Get(t.Context(), &one, "SELECT 1")
+		require.ErrorIs(t, err, database.ErrUnavailable)
+		require.True(t, db.IsUnavailable(err))
+		require.Equal(t, map[string]string{"a": "1"}, settings(t, b.Open(t)))
+	})
+}
+
+func TestABrokenConnectionIsUnavailable(t *testing.T) {
+	t.Parallel()
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		b := databasetest.Postgres(pgtest.Database(t))
+		db, admin := b.Open(t), b.Admin(t)
+		require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error { set(tx, "a", "1"); return nil }))
+
+		err := db.Write(t.Context(), func(tx *database.Tx) error {
+			set(tx, "b", "1")
+			require.NoError(t, tx.Flush(t.Context()))
+			require.Positive(t, databasetest.Terminate(t, admin, "TRUE"))
+			tx.Query(func(database.Scan) error { return nil }, "SELECT 1")
+			return tx.Flush(t.Context())
+		})
+		require.ErrorIs(t, err, database.ErrUnavailable)
+		require.NotErrorIs(t, err, database.ErrOutcomeUnknown)
+		awaitRecovery(t, db)
+
+		err = db.Write(t.Context(), func(tx *database.Tx) error {
+			set(tx, "b", "1")
+			require.NoError(t, tx.Flush(t.Context()))
+			require.Positive(t, databasetest.Terminate(t, admin, "TRUE"))
+			return nil
+		})
+		require.ErrorIs(t, err, database.ErrOutcomeUnknown)
+		require.True(t, db.IsUnavailable(err))
+		awaitRecovery(t, db)
+		require.NotContains(t, settings(t, db), "b")
+	})
+}
+
+// awaitRecovery uses up the connections that are broken.
+func awaitRecovery(t *testing.T, db *database.DB) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var one int
+		return db.Write(t.Context(), func(tx *database.Tx) error { return nil }) == nil && db.Get(t.Context(), &one, "SELECT 1") == nil
+	}, 20*time.Second, time.Millisecond)
+}
+
+func TestANotReachableServerIsUnavailable(t *testing.T) {
+	t.Parallel()
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		address := listener.Addr().String()
+		require.NoError(t, listener.Close())
+		db, err := database.OpenPostgres(t.Context(), "postgres://someone:hunter2@"+address+"/nothing")
+		require.NoError(t, err)
+		defer db.Close()
+		var one int
+		for _, err := range []error{
+			db.Get(t.Context(), &one, "SELECT 1"),
+			db.Write(t.Context(), func(*database.Tx) error { return nil }),
+		} {
+			require.ErrorIs(t, err, database.ErrUnavailable)
+			require.NotContains(t, err.Error(), "hunter2")
+		}
+	})
+}
+
+func TestAFullDiskIsUnavailable(t *testing.T) {
+	t.Parallel()
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		b := databasetest.SQLite(filepath.Join(t.TempDir(), "x.db"))
+		db := b.Open(t)
+		pages := func(limit string) {
+			require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error {
+				tx.Query(func(database.Scan) error { return nil }, "PRAGMA max_page_count = "+limit)
+				return nil
+			}))
+		}
+		pages("1") // no more than there are
+		fill := func(tx *database.Tx) error { set(tx, "large", strings.Repeat("x", 1<<20)); return nil }
+		err := db.Write(t.Context(), fill)
+		require.True(t, db.IsUnavailable(err), "%v", err)
+		require.Empty(t, settings(t, db))
+		pages("100000")
+		require.NoError(t, db.Write(t.Context(), fill))
+	})
+}
+
+func TestTooSlowIsUnavailable(t *testing.T) {
+	databasetest.Each(t, pgtest.Database, func(t *testing.T, b *databasetest.Backend) {
+		db := b.Open(t)
+		held, release, done := make(chan struct{}), make(chan struct{}), make(chan error)
+		go func() {
+			done <- db.Write(context.WithoutCancel(t.Context()), func(tx *database.Tx) error {
+				if lock := db.Dialect.AppendLock; lock != "" {
+					tx.Query(func(database.Scan) error { return nil }, lock)
+				}
+				if err := tx.Flush(t.Context()); err != nil {
+					return err
+				}
+				close(held)
+				<-release
+				return nil
+			})
+		}()
+		<-held
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		err := db.Write(ctx, func(tx *database.Tx) error {
+			if lock := db.Dialect.AppendLock; lock != "" {
+				tx.Query(func(database.Scan) error { return nil }, lock)
+			}
+			return tx.Flush(ctx)
+		})
+		require.ErrorIs(t, err, database.ErrUnavailable)
+		close(release)
+		require.NoError(t, <-done)
+	})
+}
+
+func TestAnURLIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"postgres://someone:hunter2@host:notaport/x", "hunter2", "postgres://someone:hunter2@[/x"} {
+		_, err := database.OpenPostgres(t.Context(), url)
+		require.Error(t, err, url)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+}
+
+func TestListen(t *testing.T) {
+	t.Parallel()
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		b := databasetest.Postgres(pgtest.Database(t))
+		db, admin := b.Open(t), b.Admin(t)
+		woken, ended, stop := listen(t, db)
+		await(t, woken) // whatever was appended before it listened
+		notify := func() {
+			t.Helper()
+			require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error {
+				tx.Query(func(database.Scan) error { return nil }, db.Dialect.Notify)
+				return nil
+			}))
+		}
+		notify()
+		await(t, woken)
+		for range 2 {
+			require.Equal(t, 1, databasetest.Terminate(t, admin, "query LIKE 'LISTEN%'"))
+			await(t, woken) // it may have missed something
+			awaitListener(t, admin)
+			notify()
+			await(t, woken)
+		}
+		stop()
+		require.NoError(t, <-ended)
+	})
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		db := databasetest.SQLite(filepath.Join(t.TempDir(), "x.db")).Open(t)
+		woken, ended, stop := listen(t, db)
+		await(t, woken)
+		stop()
+		require.NoError(t, <-ended)
+	})
+}
+
+func listen(t *testing.T, db *database.DB) (woken <-chan struct{}, ended <-chan error, stop func()) {
+	signals, end := make(chan struct{}, 100), make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		end <- db.Listen(ctx, database.AppendChannel, func() { signals <- struct{}{} })
+	}()
+	return signals, end, cancel
+}
+
+func await(t *testing.T, woken <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-woken:
+	case <-time.After(20 * time.Second):
+		t.Fatal("nobody was woken")
+	}
+}
+
+func awaitListener(t *testing.T, admin *pgx.Conn) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var listening bool
+		require.NoError(t, admin.QueryRow(t.Context(), "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE "+databasetest.Others+" AND query LIKE 'LISTEN%')").Scan(&listening))
+		return listening
+	}, 20*time.Second, time.Millisecond)
+}
