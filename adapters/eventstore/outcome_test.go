@@ -1,0 +1,113 @@
+package eventstore_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/segmentio/ksuid"
+	"github.com/stretchr/testify/require"
+
+	"hooktrail/adapters/database"
+	"hooktrail/adapters/database/databasetest"
+	"hooktrail/adapters/eventstore"
+	"hooktrail/domain/eventlog"
+	"hooktrail/internal/pgtest"
+)
+
+// TestUnknownOutcome breaks the connection when the commit is on disk and the answer is not
+// sent: the server waits for a standby that does not exist, and its session is ended there.
+func TestUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		server, err := pgtest.Start(t.Context(), pgtest.Options{Durable: true})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, server.Stop()) })
+		b := databasetest.Postgres(server.DSN("postgres"))
+		store := eventstore.New(b.Open(t), noProjection{}, eventstore.Config{})
+		t.Cleanup(store.Close)
+		admin := b.Admin(t)
+
+		t.Run("append", func(t *testing.T) {
+			appends := make([]eventlog.Append, 3)
+			results := make([]eventlog.Appended, len(appends))
+			for i := range appends {
+				appends[i] = requested(eventlog.Stream(eventlog.ExecutionStream, ksuid.New().String()))
+			}
+			var calls sync.WaitGroup
+			breakOff(t, admin, func() {
+				for i, a := range appends {
+					calls.Go(func() {
+						var err error
+						if results[i], err = store.Append(context.WithoutCancel(t.Context()), a); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+			})
+			calls.Wait()
+			for i, a := range appends {
+				decisions, err := store.Decisions(t.Context(), a.Stream, 0)
+				require.NoError(t, err)
+				require.Len(t, decisions, 1, "recorded once")
+				require.Equal(t, decisions, results[i].Events, "and answered as it was recorded")
+			}
+		})
+		t.Run("locked append", func(t *testing.T) {
+			a := requested(eventlog.Stream(eventlog.ExecutionStream, ksuid.New().String()))
+			decided := 0
+			var results []eventlog.Appended
+			var calls sync.WaitGroup
+			breakOff(t, admin, func() {
+				calls.Go(func() {
+					var err error
+					results, err = store.AppendLocked(context.WithoutCancel(t.Context()), func(context.Context, *database.Tx) ([]eventlog.Append, error) {
+						decided++
+						return []eventlog.Append{a}, nil
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			})
+			calls.Wait()
+			require.Equal(t, 1, decided)
+			require.Len(t, results, 1)
+			decisions, err := store.Decisions(t.Context(), a.Stream, 0)
+			require.NoError(t, err)
+			require.Len(t, decisions, 1)
+			require.Equal(t, decisions[0].ID, results[0].Events[0].ID)
+			require.Equal(t, decisions[0].Position, results[0].Events[0].Position)
+		})
+	})
+}
+
+func requested(stream eventlog.StreamID) eventlog.Append {
+	return eventlog.Append{WorkspaceID: "w", Stream: stream, Meta: eventlog.Metadata{Actor: eventlog.System}, Events: []eventlog.Proposed{
+		{ID: ksuid.New().String(), Type: "test.requested", Schema: 1, Data: []byte(`{}`)},
+	}}
+}
+
+// breakOff ends the session that waits, with its commit on disk, to answer what begin began.
+func breakOff(t *testing.T, admin *pgx.Conn, begin func()) {
+	t.Helper()
+	standby := func(name string) {
+		_, err := admin.Exec(t.Context(), "ALTER SYSTEM SET synchronous_standby_names = '"+name+"'")
+		require.NoError(t, err)
+		_, err = admin.Exec(t.Context(), "SELECT pg_reload_conf()")
+		require.NoError(t, err)
+	}
+	standby("nobody")
+	// The reload takes effect in every session at its own time: this one is no sooner than most.
+	require.Eventually(t, func() bool {
+		var setting string
+		require.NoError(t, admin.QueryRow(t.Context(), "SHOW synchronous_standby_names").Scan(&setting))
+		return setting == "nobody"
+	}, 20*time.Second, time.Millisecond)
+	begin()
+	require.Eventually(t, func() bool { return databasetest.Terminate(t, admin, "wait_event = 'SyncRep'") > 0 }, 20*time.Second, time.Millisecond)
+	standby("")
+}
