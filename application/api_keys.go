@@ -94,27 +94,7 @@ func (app *Application) EnsureAPIKey(ctx context.Context, brought string) (strin
 	meta := eventlog.Metadata{Actor: eventlog.System}
 	bootstrap := CreateAPIKey{Name: "bootstrap", Scopes: []apikey.Scope{apikey.Admin}}
 	if brought != "" {
-		if len(brought) < minKeyText || len(brought) > maxKeyText {
-			return "", fault.Field("HOOKTRAIL_API_KEY", "must have from %d to %d characters", minKeyText, maxKeyText)
-		}
-		_, err := app.Authenticate(ctx, brought)
-		if fault.CodeOf(err) != fault.Unauthorized {
-			return "", err
-		}
-		hash := app.Secrets.HashAPIKey(brought)
-		if _, known, err := app.Store.CredentialByHash(ctx, hash); err != nil {
-			return "", refusal(err)
-		} else if known {
-			return "", fault.Field("HOOKTRAIL_API_KEY", "names a key that was revoked; bring another one")
-		}
-		_, err = app.keepAPIKey(ctx, app.config.WorkspaceID, meta, bootstrap, brought, eventlog.Credential{ID: app.NewID(), WorkspaceID: app.config.WorkspaceID, Hash: hash})
-		if err != nil {
-			// Another replica may have brought the same key at this moment.
-			if _, now := app.Authenticate(ctx, brought); now == nil {
-				return "", nil
-			}
-		}
-		return "", err
+		return "", app.bringAPIKey(ctx, meta, bootstrap, brought)
 	}
 	existing, err := app.Views.CountAPIKeys(ctx)
 	if err != nil || existing > 0 {
@@ -129,3 +109,30 @@ func (app *Application) EnsureAPIKey(ctx context.Context, brought string) (strin
 }
 
 const minKeyText = 20
+
+// bringAPIKey makes the key of a text that is brought, unless it is there already.
+func (app *Application) bringAPIKey(ctx context.Context, meta eventlog.Metadata, c CreateAPIKey, brought string) error {
+	if len(brought) < minKeyText || len(brought) > maxKeyText {
+		return fault.Field("HOOKTRAIL_API_KEY", "must have from %d to %d characters", minKeyText, maxKeyText)
+	}
+	hash := app.Secrets.HashAPIKey(brought)
+	_, known, err := app.Store.CredentialByHash(ctx, hash)
+	if err != nil {
+		return refusal(err)
+	}
+	if !known {
+		_, err := app.keepAPIKey(ctx, app.config.WorkspaceID, meta, c, brought, eventlog.Credential{ID: app.NewID(), WorkspaceID: app.config.WorkspaceID, Hash: hash})
+		if err == nil {
+			return nil
+		}
+		// Another replica may have brought the same key at this moment.
+		if _, known, _ = app.Store.CredentialByHash(ctx, hash); !known {
+			return err
+		}
+	}
+	_, err = app.Authenticate(ctx, brought)
+	if fault.CodeOf(err) == fault.Unauthorized {
+		return fault.Field("HOOKTRAIL_API_KEY", "names a key that was revoked or has expired; bring another one")
+	}
+	return err
+}

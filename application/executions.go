@@ -230,7 +230,7 @@ func (app *Application) AwaitExecution(ctx context.Context, workspace, id string
 			continue
 		case <-deadline.Done():
 			return view, nil
-		case <-time.After(awaitPause):
+		case <-time.After(awaitPause): //nolint:forbidigo // a pause, of which nothing depends on the time
 		}
 		// Another replica may run it: then the log's growth is the only sign.
 		select {

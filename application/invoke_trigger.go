@@ -12,11 +12,9 @@ import (
 	"unicode/utf8"
 
 	"hooktrail/domain/agent"
-	"hooktrail/domain/clientip"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
 	"hooktrail/domain/fault"
-	"hooktrail/domain/payload"
 	"hooktrail/domain/token"
 	"hooktrail/domain/trigger"
 )
@@ -62,139 +60,6 @@ type Gone struct{ Fault *fault.Error }
 
 func (e *Gone) Error() string { return e.Fault.Error() }
 func (e *Gone) Unwrap() error { return e.Fault }
-
-// boundTrigger is a trigger with all that a call needs, as of the versions of its streams.
-// It may be old: the append demands that both streams are still at these versions.
-type boundTrigger struct {
-	tokenID string
-	trigger trigger.Trigger
-	agent   agent.Agent
-	schema  *payload.Schema
-	secrets map[string][]byte // by credential id
-}
-
-// loadBound reads the trigger that a token belongs to; nil when there is none. joined says
-// that the reading had begun before, for another call, and so may have missed a change that
-// was answered before this call came in.
-func (app *Application) loadBound(ctx context.Context, hash []byte) (bound *boundTrigger, joined bool, err error) {
-	joined = true
-	found, err, _ := app.loads.Do(string(hash), func() (any, error) {
-		joined = false
-		// Others may wait for this load: it must not end with the request that began it.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		return app.readBound(ctx, hash)
-	})
-	if err != nil {
-		return nil, joined, refusal(err)
-	}
-	bound, _ = found.(*boundTrigger)
-	if bound != nil {
-		app.triggers.Add(string(hash), bound)
-	}
-	return bound, joined, nil
-}
-
-func (app *Application) readBound(ctx context.Context, hash []byte) (*boundTrigger, error) {
-	credential, found, err := app.Store.CredentialByHash(ctx, hash)
-	if err != nil || !found || credential.Owner.Kind() != eventlog.TriggerStream {
-		return nil, err
-	}
-	bound := &boundTrigger{tokenID: credential.ID, secrets: map[string][]byte{}}
-	if bound.trigger, err = fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0); err != nil {
-		return nil, err
-	}
-	for _, id := range trigger.IDs(bound.trigger.Secrets) {
-		sealed, found, err := app.Store.Sealed(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if !found {
-			continue // replaced at this moment; the version check sees it
-		}
-		if bound.secrets[id], err = app.Secrets.Open(sealed, id); err != nil {
-			return nil, err
-		}
-	}
-	if bound.agent, err = fold[agent.Agent](ctx, app.Store, agent.Codec, eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), 0); err != nil {
-		return nil, err
-	}
-	if len(bound.agent.InputSchema) > 0 {
-		if bound.schema, err = payload.CompileSchema(bound.agent.InputSchema); err != nil {
-			return nil, err
-		}
-	}
-	return bound, nil
-}
-
-// peek gives what memory knows of the trigger that a token belongs to; nil when nothing.
-func (app *Application) peek(text string) *boundTrigger {
-	if !token.Valid(token.TriggerPrefix, text) {
-		return nil
-	}
-	bound, _ := app.triggers.Peek(string(app.Secrets.HashToken(text)))
-	return bound
-}
-
-// TakeRate counts a call against the client's limit: the trigger's own where the token
-// belongs to a trigger that has one, else the server's. A token that is not known yet is
-// looked up only when the server's limit allows the call.
-func (app *Application) TakeRate(ctx context.Context, text string, client netip.Addr) (RateDecision, error) {
-	bound := app.peek(text)
-	limit, scope := app.rateLimit(bound)
-	d, err := app.takeRate(ctx, scope+clientip.Key(client), limit)
-	if err != nil || !d.Allowed || bound != nil || !token.Valid(token.TriggerPrefix, text) {
-		return d, err
-	}
-	if bound, _, err = app.loadBound(ctx, app.Secrets.HashToken(text)); err != nil {
-		return d, err
-	}
-	if limit, scope = app.rateLimit(bound); scope == "" {
-		return d, nil
-	}
-	return app.takeRate(ctx, scope+clientip.Key(client), limit)
-}
-
-// rateLimit gives the limit of calls to a trigger and the scope in which they count: ""
-// for the server's, which counts the calls of a client to all triggers.
-func (app *Application) rateLimit(bound *boundTrigger) (limit int, scope string) {
-	if bound == nil || bound.trigger.Options.RateLimit == nil || !bound.trigger.Proven(bound.tokenID, app.Now()) {
-		return app.config.RateLimit, ""
-	}
-	return *bound.trigger.Options.RateLimit, bound.trigger.ID + " "
-}
-
-func (app *Application) takeRate(ctx context.Context, key string, limit int) (RateDecision, error) {
-	if limit == 0 {
-		return RateDecision{Allowed: true}, nil
-	}
-	d, err := app.Limiter.Take(ctx, key, limit)
-	return d, refusal(err)
-}
-
-// BodyLimit is the most bytes that a call with that token may send; announced is how many it
-// says it will, -1 when it does not say. A token that is not known yet is looked up where
-// more is announced than the server takes, so that a trigger's larger limit holds from its
-// first call.
-func (app *Application) BodyLimit(ctx context.Context, text string, announced int) int {
-	bound := app.peek(text)
-	limit := app.bodyLimit(bound)
-	if announced < 0 && bound != nil || announced >= 0 && announced <= limit || !token.Valid(token.TriggerPrefix, text) {
-		return limit
-	}
-	bound, _, err := app.loadBound(ctx, app.Secrets.HashToken(text))
-	if err != nil {
-		return limit
-	}
-	return app.bodyLimit(bound)
-}
-
-func (app *Application) bodyLimit(bound *boundTrigger) int {
-	if bound == nil || bound.trigger.Options.MaxBodyBytes == 0 || !bound.trigger.Proven(bound.tokenID, app.Now()) {
-		return app.config.MaxBodyBytes
-	}
-	return bound.trigger.Options.MaxBodyBytes
-}
 
 // InvokeTrigger accepts a webhook call, or says why not. When it returns without an error
 // the call is on disk.
@@ -348,44 +213,6 @@ func (app *Application) replayed(ctx context.Context, workspace, id string) (Inv
 		ID: id, ExecutionID: id, TriggerID: first.TriggerID, AgentID: first.AgentID, Status: execution.Pending,
 		CreatedAt: first.CreatedAt, WorkspaceID: workspace, Replayed: true,
 	}, nil
-}
-
-func (b *boundTrigger) verify(call Call, now time.Time) error {
-	if !b.trigger.HasSecret() {
-		return nil
-	}
-	var secrets [][]byte
-	for _, id := range b.trigger.SecretsAt(now) {
-		if secret, kept := b.secrets[id]; kept {
-			secrets = append(secrets, secret)
-		}
-	}
-	if !trigger.Verify(call.Signatures, secrets, call.Signed) {
-		return fault.New(fault.InvalidSignature, "a valid signature of the exact body is required, as X-Webhook-Signature: sha256=<hex HMAC-SHA256>")
-	}
-	return nil
-}
-
-func (b *boundTrigger) checkInput(mediaType string, body []byte) error {
-	input := body
-	if mediaType == "" {
-		kind, err := payload.CheckJSON(body)
-		if err != nil {
-			return err
-		}
-		if kind != payload.Object && (b.schema == nil || !b.schema.AllowsNonObject()) {
-			return fault.New(fault.InvalidJSON, "the body must be a JSON object")
-		}
-	} else {
-		var err error
-		if input, err = payload.FormToJSON(body); err != nil {
-			return err
-		}
-	}
-	if b.schema == nil {
-		return nil
-	}
-	return b.schema.Validate(input)
 }
 
 func inactive(status int, err error) error {

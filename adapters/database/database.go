@@ -19,7 +19,7 @@ type DB struct {
 	// Read is the pool for queries outside transactions.
 	Read   *sqlx.DB
 	writer writer
-	listen func(ctx context.Context, channel string, woken func()) error
+	listen func(ctx context.Context, channel string, woken func())
 	close  func() error
 }
 
@@ -134,8 +134,8 @@ func isClosed(err error) bool {
 
 // Listen calls woken whenever another process has appended to the log, until ctx ends. On
 // the embedded store there is no other process and it only waits.
-func (db *DB) Listen(ctx context.Context, channel string, woken func()) error {
-	return db.listen(ctx, channel, woken)
+func (db *DB) Listen(ctx context.Context, channel string, woken func()) {
+	db.listen(ctx, channel, woken)
 }
 
 // Close ends all connections.

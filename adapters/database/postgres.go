@@ -65,8 +65,8 @@ func OpenPostgres(ctx context.Context, url string) (*DB, error) {
 		Dialect: postgresDialect(),
 		Read:    read,
 		writer:  postgresWriter{writes},
-		listen: func(ctx context.Context, channel string, woken func()) error {
-			return listen(ctx, config.ConnConfig, channel, woken)
+		listen: func(ctx context.Context, channel string, woken func()) {
+			listen(ctx, config.ConnConfig, channel, woken)
 		},
 		close: func() error {
 			err := read.Close()
@@ -182,17 +182,17 @@ func postgresUnavailable(err error) bool {
 
 // listen holds one connection of its own and returns only when ctx ends; a lost connection
 // counts as a wake-up, since notifications may have been missed meanwhile.
-func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken func()) error {
+func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken func()) {
 	wait := 50 * time.Millisecond
 	for {
 		// However the connection was lost, it is mended the same way.
 		_ = listenOnce(ctx, config, channel, func() { wait = 50 * time.Millisecond; woken() })
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, 2*time.Second)

@@ -65,10 +65,9 @@ func OpenSQLite(path string) (*DB, error) {
 		Dialect: sqliteDialect(),
 		Read:    read,
 		writer:  w,
-		listen: func(ctx context.Context, _ string, woken func()) error {
+		listen: func(ctx context.Context, _ string, woken func()) {
 			woken()
 			<-ctx.Done()
-			return nil
 		},
 		close: func() error { return errors.Join(read.Close(), w.close(), write.Close()) },
 	}, nil
@@ -122,7 +121,7 @@ func (s *sqliteSession) prepare(ctx context.Context, text string) (*sql.Stmt, er
 	if known, found := s.prepared[text]; found {
 		return known, nil
 	}
-	made, err := s.conn.PrepareContext(ctx, text)
+	made, err := s.conn.PrepareContext(ctx, text) //nolint:sqlclosecheck // kept for as long as the connection
 	if err != nil {
 		return nil, err
 	}

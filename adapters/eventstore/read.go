@@ -153,8 +153,13 @@ func (s *Store) Count(ctx context.Context, f application.EventFilter, bound int)
 	if f.After != nil {
 		where, args = where+" AND position > ?", append(args, int64(*f.After))
 	}
+	part := "SELECT 1 FROM events WHERE " + where
+	if f.Stream != "" { // as in List, for the sake of the two indexes
+		part = "SELECT 1 FROM events WHERE NOT fact AND " + where + " UNION ALL SELECT 1 FROM events WHERE fact AND " + where
+		args = append(append([]any{}, args...), args...)
+	}
 	var count int
-	err = s.db.Get(ctx, &count, "SELECT count(*) FROM (SELECT 1 FROM events WHERE "+where+" LIMIT ?) AS counted", append(args, bound)...)
+	err = s.db.Get(ctx, &count, "SELECT count(*) FROM ("+part+" LIMIT ?) AS counted", append(args, bound)...)
 	return count, s.translate(err)
 }
 

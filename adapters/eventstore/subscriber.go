@@ -172,7 +172,7 @@ func (c *consumer) QueryContext(ctx context.Context, query string, args ...any) 
 	if c.s.Begin != nil {
 		c.s.Begin()
 	}
-	return c.db.Read.QueryContext(ctx, c.db.SQL(query), args...)
+	return c.db.Read.QueryContext(ctx, c.db.SQL(query), args...) //nolint:rowserrcheck // watermill-sql reads and checks them
 }
 
 // lease stands where watermill-sql has a transaction.

@@ -57,20 +57,28 @@ func Open(ctx context.Context, db *database.DB, masters func() (secretbox.Master
 }
 
 func (r *Ring) use(stored []byte) error {
-	var wrapped secretbox.Wrapped
-	if err := json.Unmarshal(stored, &wrapped); err != nil {
-		return fmt.Errorf("read the key ring: %w", err)
-	}
 	master, err := r.masters()
 	if err != nil {
 		return err
 	}
-	box, _, err := secretbox.Open(master, wrapped)
+	box, err := unwrap(stored, master)
 	if err != nil {
-		return fmt.Errorf("open the key ring: %w", err)
+		return err
 	}
 	r.box.Store(box)
 	return nil
+}
+
+func unwrap(stored []byte, master secretbox.MasterKeys) (*secretbox.Box, error) {
+	var wrapped secretbox.Wrapped
+	if err := json.Unmarshal(stored, &wrapped); err != nil {
+		return nil, fmt.Errorf("read the key ring: %w", err)
+	}
+	box, _, err := secretbox.Open(master, wrapped)
+	if err != nil {
+		return nil, fmt.Errorf("open the key ring: %w", err)
+	}
+	return box, nil
 }
 
 // HashToken gives the keyed hash by which a trigger's token is found.
@@ -125,35 +133,64 @@ type Rotated struct {
 // Rotate wraps the ring with the current master key, adds a sealing key, and seals every
 // stored secret anew with it. It can be repeated after it was broken off.
 func (r *Ring) Rotate(ctx context.Context) (Rotated, error) {
-	if err := r.reload(); err != nil {
+	if err := r.addKey(ctx); err != nil {
 		return Rotated{}, err
 	}
-	box := r.box.Load()
-	if err := box.AddKey(); err != nil {
-		return Rotated{}, fmt.Errorf("add a sealing key: %w", err)
+	resealed, err := r.reseal(ctx)
+	return Rotated{Resealed: resealed, KeyID: r.box.Load().PrimaryKeyID()}, err
+}
+
+// errChanged says that another rotation has come in between.
+var errChanged = errors.New("the key ring was changed by another rotation at this moment; repeat this one")
+
+// addKey adds a key to what is stored, and seals with it only when it is kept: a secret that
+// is sealed with a key that is not could never be opened again.
+func (r *Ring) addKey(ctx context.Context) error {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	stored, err := r.db.Setting(ctx, setting)
+	if err != nil {
+		return fmt.Errorf("read the key ring: %w", err)
 	}
 	master, err := r.masters()
 	if err != nil {
-		return Rotated{}, err
+		return err
+	}
+	box, err := unwrap(stored, master)
+	if err != nil {
+		return err
+	}
+	if err := box.AddKey(); err != nil {
+		return fmt.Errorf("add a sealing key: %w", err)
 	}
 	wrapped, err := box.Wrap(master)
 	if err != nil {
-		return Rotated{}, fmt.Errorf("wrap the key ring: %w", err)
+		return fmt.Errorf("wrap the key ring: %w", err)
 	}
 	encoded, err := json.Marshal(wrapped)
 	if err != nil {
-		return Rotated{}, fmt.Errorf("encode the key ring: %w", err)
+		return fmt.Errorf("encode the key ring: %w", err)
 	}
-	// The ring first: a secret must never be sealed with a key that is not kept.
 	err = r.db.Write(ctx, func(tx *database.Tx) error {
-		tx.Exec("UPDATE settings SET value = ? WHERE name = ?", encoded, setting)
+		unchanged := false
+		tx.Query(func(scan database.Scan) error {
+			unchanged = true
+			var one int
+			return scan(&one)
+		}, "UPDATE settings SET value = ? WHERE name = ? AND value = ? RETURNING 1", encoded, setting, stored)
+		if err := tx.Flush(ctx); err != nil {
+			return err
+		}
+		if !unchanged {
+			return errChanged // its key would be lost
+		}
 		return nil
 	})
 	if err != nil {
-		return Rotated{}, fmt.Errorf("keep the key ring: %w", err)
+		return fmt.Errorf("keep the key ring: %w", err)
 	}
-	resealed, err := r.reseal(ctx)
-	return Rotated{Resealed: resealed, KeyID: box.PrimaryKeyID()}, err
+	r.box.Store(box)
+	return nil
 }
 
 const resealBatch = 200
@@ -180,11 +217,11 @@ func (r *Ring) reseal(ctx context.Context) (int, error) {
 			for _, c := range batch {
 				plaintext, err := r.Open(c.sealed, c.id)
 				if err != nil {
-					return err
+					return fmt.Errorf("credential %s: %w", c.id, err)
 				}
 				sealed, err := r.Seal(plaintext, c.id)
 				if err != nil {
-					return err
+					return fmt.Errorf("credential %s: %w", c.id, err)
 				}
 				// A credential that was replaced meanwhile is gone, and stays gone.
 				tx.Exec("UPDATE credentials SET sealed = ? WHERE id = ? AND sealed = ?", sealed, c.id, c.sealed)

@@ -116,11 +116,10 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	remembered := 0
 	for i := 3*keys - 1; i >= 0; i-- {
-		if !takeOne(t, m, fmt.Sprint(i), 1).Allowed {
-			remembered++
-		} else {
+		if takeOne(t, m, fmt.Sprint(i), 1).Allowed {
 			break // from here on every call pushes out a key that was remembered
 		}
+		remembered++
 	}
 	require.LessOrEqual(t, remembered, keys)
 	require.Greater(t, remembered, keys/2)

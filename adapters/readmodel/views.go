@@ -95,12 +95,19 @@ func (m *Models) Triggers(ctx context.Context, workspace string, f application.T
 	return viewPage(ctx, m, triggerColumns, m.triggers.name, triggerJoins, where, p, m.showTrigger)
 }
 
-// containing is the LIKE pattern for texts with that part, in any case.
+// containing is the LIKE pattern for texts with that part, in any case of its ASCII letters:
+// these are the ones that lower() changes, in SQLite and under the collation "C".
 func containing(part string) string {
 	if part == "" {
 		return ""
 	}
-	return "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(strings.ToLower(part)) + "%"
+	lower := strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r - 'A' + 'a'
+		}
+		return r
+	}, part)
+	return "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(lower) + "%"
 }
 
 // ActiveTriggersOf counts the triggers that run an agent.

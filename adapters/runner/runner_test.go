@@ -1,7 +1,6 @@
 package runner_test
 
 import (
-	"errors"
 	"os"
 	"testing"
 
@@ -30,7 +29,7 @@ func TestMain(m *testing.M) {
 func requireRunError(t *testing.T, err error, code string, isFinal bool) *application.RunError {
 	t.Helper()
 	var failed *application.RunError
-	require.True(t, errors.As(err, &failed), "%T: %v", err, err)
+	require.ErrorAs(t, err, &failed)
 	require.Equal(t, code, failed.Code, failed.Message)
 	require.Equal(t, isFinal, failed.Final, failed.Message)
 	return failed

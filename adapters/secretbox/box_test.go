@@ -247,7 +247,7 @@ func TestABoxServesManyAtOnce(t *testing.T) {
 
 func TestProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		box, wrapped, master := create(t)
+		box, _, master := create(t)
 		row := rapid.String().Draw(t, "associated data")
 		plaintext := rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "plaintext")
 		sealed, err := box.Seal(plaintext, row)
@@ -258,7 +258,7 @@ func TestProperties(t *testing.T) {
 				require.NoError(t, box.AddKey())
 			}
 			next := parse(t, generate(t))
-			wrapped, err = box.Wrap(next)
+			wrapped, err := box.Wrap(next)
 			require.NoError(t, err)
 			_, _, err = secretbox.Open(master, wrapped)
 			require.ErrorIs(t, err, secretbox.ErrWrongMasterKey)

@@ -19,7 +19,7 @@ const HashBytes = sha256.Size
 // The input of the MAC starts with its use, so that a token's hash never equals that of an
 // API key. No use is the beginning of another.
 const (
-	tokenUse  = "hooktrail/token/v1\x00"
+	tokenUse  = "hooktrail/token/v1\x00" //nolint:gosec // it says what a hash is for and is no secret
 	apiKeyUse = "hooktrail/api-key/v1\x00"
 )
 

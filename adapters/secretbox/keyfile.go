@@ -41,7 +41,7 @@ func LoadOrCreateMasterKeyFile(path string) (MasterKeys, error) {
 	if err != nil {
 		return MasterKeys{}, fmt.Errorf("making a master key file: %w", err)
 	}
-	defer os.Remove(temporary.Name())
+	defer func() { _ = os.Remove(temporary.Name()) }()
 	if err := writeAndSync(temporary, keyFileHeader+key+"\n"); err != nil {
 		return MasterKeys{}, err
 	}
@@ -108,7 +108,7 @@ func readKeyFile(path string) (MasterKeys, []string, error) {
 	if err != nil {
 		return MasterKeys{}, nil, fmt.Errorf("reading the master key file: %w", err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
 		return MasterKeys{}, nil, fmt.Errorf("reading the master key file: %w", err)

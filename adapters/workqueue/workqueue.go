@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"hooktrail/adapters/database"
 	"hooktrail/adapters/eventstore"
 	"hooktrail/application"
@@ -75,7 +77,17 @@ func (q *Queue) Claim(ctx context.Context, limit int, decide func(application.Du
 	if err != nil {
 		return nil, err
 	}
-	return q.withInputs(ctx, picked)
+	// They are on record as started by this worker, which goes on living: if they were lost on
+	// the way back, nobody would run them.
+	again := backoff.NewExponentialBackOff()
+	again.InitialInterval = 20 * time.Millisecond
+	return backoff.Retry(ctx, func() ([]application.Claimed, error) {
+		claimed, err := q.withInputs(ctx, picked)
+		if err != nil && !errors.Is(err, eventlog.ErrUnavailable) {
+			err = backoff.Permanent(err)
+		}
+		return claimed, err
+	}, backoff.WithBackOff(again), backoff.WithMaxElapsedTime(0))
 }
 
 // pick reads what may be started: first what is due, the longest waiting first, then what

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -144,7 +145,8 @@ func (r Runner) validate(commandAllowed bool, wrong map[string]string) {
 }
 
 func messageOf(err error) string {
-	if f, ok := err.(*fault.Error); ok {
+	var f *fault.Error
+	if errors.As(err, &f) {
 		for _, why := range f.Details {
 			return why
 		}

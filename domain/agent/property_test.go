@@ -99,7 +99,7 @@ func TestAnyLifeOfAnAgent(t *testing.T) {
 				require.Equal(t, live, h.replayed(t), "replaying the record gives the state that decisions were made on")
 				require.Equal(t, ended, live.Archived)
 				if live.Version > 0 {
-					require.NoError(t, live.Settings.Validate(true), "no agent ever has bad settings")
+					require.NoError(t, live.Validate(true), "no agent ever has bad settings")
 					require.NotEmpty(t, live.SigningSecretID)
 				}
 			},

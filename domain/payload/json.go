@@ -101,6 +101,7 @@ func (c *checker) check(body []byte) (Kind, error) {
 			if wrong := numberFault(body[start:end]); wrong != "" {
 				return "", refuse(start, d.StackPointer(), wrong)
 			}
+		default:
 		}
 		if d.StackDepth() == 0 {
 			break

@@ -1,7 +1,6 @@
 package trigger_test
 
 import (
-	"errors"
 	"testing"
 	"time"
 
@@ -76,6 +75,6 @@ func requireRefusal(t *testing.T, want refusal, err error) {
 		return
 	}
 	var f *fault.Error
-	require.True(t, errors.As(err, &f), "want %s, have %v", want.code, err)
+	require.ErrorAs(t, err, &f, "want %s", want.code)
 	require.Equal(t, want, refusal{f.Code, f.Details})
 }

@@ -86,13 +86,13 @@ func (r *reader) value(path string, value json.RawMessage, field reflect.Value) 
 	if bytes.Equal(value, []byte("null")) {
 		return nil // the same as absent
 	}
-	if holdsNUL(value) {
-		r.wrong[path] = "must not hold a NUL character"
-		return nil
-	}
 	if nested := field.Type(); nested.Kind() == reflect.Pointer && nested.Elem().Kind() == reflect.Struct && nested.Elem() != reflect.TypeFor[time.Time]() {
 		field.Set(reflect.New(nested.Elem()))
 		return r.object(path+".", value, field.Elem())
+	}
+	if holdsNUL(value) {
+		r.wrong[path] = "must not hold a NUL character"
+		return nil
 	}
 	if err := json.Unmarshal(value, field.Addr().Interface()); err != nil {
 		path, why := explainType(path, err)

@@ -106,6 +106,7 @@ func (s *Server) answerError(c *fiber.Ctx, err error) error {
 // connection is closed.
 func (s *Server) answerUnread(c *fiber.Ctx, err error) error {
 	begin(c)
+	linger(c)
 	if faultOf(c, err).Code == fault.Internal {
 		err = fiber.ErrBadRequest
 	}

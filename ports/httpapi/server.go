@@ -74,7 +74,7 @@ func New(app *application.Application, config Config, logger *slog.Logger) *Serv
 
 // Serve answers requests on a listener until Shutdown.
 func (s *Server) Serve(listener net.Listener) error {
-	if err := s.fiber.Listener(listener); err != nil {
+	if err := s.fiber.Listener(lingerListener{listener}); err != nil {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
 	return nil

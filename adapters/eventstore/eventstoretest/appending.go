@@ -96,7 +96,6 @@ func testPayloads(t *testing.T, b *databasetest.Backend) {
 	require.NoError(t, b.Open(t).Select(t.Context(), &rows, "SELECT position, body FROM payloads"))
 	require.Len(t, rows, len(bodies), "no row where there is no payload")
 	for _, row := range rows {
-		require.Equal(t, len(bodies[row.Position]), len(row.Body))
 		require.Equal(t, string(bodies[row.Position]), string(row.Body))
 	}
 }

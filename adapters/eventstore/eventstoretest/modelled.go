@@ -115,7 +115,7 @@ func testLikeModel(t *testing.T, b *databasetest.Backend) {
 			return a
 		}
 		for range rapid.IntRange(1, 15).Draw(rt, "appends") {
-			a := eventlog.Append{}
+			var a eventlog.Append
 			if len(made) > 0 && rapid.IntRange(0, 4).Draw(rt, "again") == 0 {
 				a = rapid.SampledFrom(made).Draw(rt, "earlier")
 			} else {

@@ -4,7 +4,6 @@ package runnertest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -63,7 +62,7 @@ func (s Subject) keepsJSON(t *testing.T) {
 		run := s.run(s.Echoing, input)
 		output, err := s.Runner.Run(t.Context(), run)
 		require.NoError(t, err, "input %.60s", input)
-		require.True(t, input == string(output), "input %.60s gave %.60s", input, output)
+		require.Equal(t, input, string(output))
 		_, err = payload.CheckJSON(output)
 		require.NoError(t, err)
 		require.True(t, bytes.Equal([]byte(input), run.Input), "the input was changed")
@@ -147,7 +146,7 @@ func await[T any](t *testing.T, from <-chan T, what string) T {
 func requireEnded(t *testing.T, err error, code string, cause error) {
 	t.Helper()
 	var failed *application.RunError
-	require.True(t, errors.As(err, &failed), "%T: %v", err, err)
+	require.ErrorAs(t, err, &failed)
 	require.Equal(t, code, failed.Code)
 	require.False(t, failed.Final, "another attempt may have more time")
 	require.ErrorIs(t, err, cause)

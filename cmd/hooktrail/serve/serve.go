@@ -229,12 +229,8 @@ func background(lc fx.Lifecycle, run func(ctx context.Context)) {
 }
 
 // listenForAppends wakes those who wait when another replica has appended.
-func listenForAppends(lc fx.Lifecycle, db *database.DB, appended *application.Broadcast, logger *slog.Logger) {
-	background(lc, func(ctx context.Context) {
-		if err := db.Listen(ctx, database.AppendChannel, appended.Send); err != nil {
-			logger.Error("appends of other replicas are not heard", "error", err)
-		}
-	})
+func listenForAppends(lc fx.Lifecycle, db *database.DB, appended *application.Broadcast) {
+	background(lc, func(ctx context.Context) { db.Listen(ctx, database.AppendChannel, appended.Send) })
 }
 
 // followLog runs what follows the log behind the answers.
@@ -374,6 +370,10 @@ func serveHTTP(lc fx.Lifecycle, stopper fx.Shutdowner, config Config, server *ht
 		},
 		OnStop: func(ctx context.Context) error {
 			err := server.Shutdown(ctx)
+			if config.has(RoleAPI) {
+				// A server told to stop before it began to serve would begin still, and not end.
+				_ = listener.Close()
+			}
 			serving.Wait()
 			return err
 		},

@@ -1,0 +1,124 @@
+package application
+
+import (
+	"context"
+	"time"
+
+	"hooktrail/domain/agent"
+	"hooktrail/domain/eventlog"
+	"hooktrail/domain/fault"
+	"hooktrail/domain/payload"
+	"hooktrail/domain/token"
+	"hooktrail/domain/trigger"
+)
+
+// boundTrigger is a trigger with all that a call needs, as of the versions of its streams.
+// It may be old: the append demands that both streams are still at these versions.
+type boundTrigger struct {
+	tokenID string
+	trigger trigger.Trigger
+	agent   agent.Agent
+	schema  *payload.Schema
+	secrets map[string][]byte // by credential id
+}
+
+// loadBound reads the trigger that a token belongs to; nil when there is none. joined says
+// that the reading had begun before, for another call, and so may have missed a change that
+// was answered before this call came in.
+func (app *Application) loadBound(ctx context.Context, hash []byte) (bound *boundTrigger, joined bool, err error) {
+	joined = true
+	found, err, _ := app.loads.Do(string(hash), func() (any, error) {
+		joined = false
+		// Others may wait for this load: it must not end with the request that began it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return app.readBound(ctx, hash)
+	})
+	if err != nil {
+		return nil, joined, refusal(err)
+	}
+	bound, _ = found.(*boundTrigger)
+	if bound != nil {
+		app.triggers.Add(string(hash), bound)
+	}
+	return bound, joined, nil
+}
+
+func (app *Application) readBound(ctx context.Context, hash []byte) (*boundTrigger, error) {
+	credential, found, err := app.Store.CredentialByHash(ctx, hash)
+	if err != nil || !found || credential.Owner.Kind() != eventlog.TriggerStream {
+		return nil, err
+	}
+	bound := &boundTrigger{tokenID: credential.ID, secrets: map[string][]byte{}}
+	if bound.trigger, err = fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0); err != nil {
+		return nil, err
+	}
+	for _, id := range trigger.IDs(bound.trigger.Secrets) {
+		sealed, found, err := app.Store.Sealed(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			continue // replaced at this moment; the version check sees it
+		}
+		if bound.secrets[id], err = app.Secrets.Open(sealed, id); err != nil {
+			return nil, err
+		}
+	}
+	if bound.agent, err = fold[agent.Agent](ctx, app.Store, agent.Codec, eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), 0); err != nil {
+		return nil, err
+	}
+	if len(bound.agent.InputSchema) > 0 {
+		if bound.schema, err = payload.CompileSchema(bound.agent.InputSchema); err != nil {
+			return nil, err
+		}
+	}
+	return bound, nil
+}
+
+// peek gives what memory knows of the trigger that a token belongs to; nil when nothing.
+func (app *Application) peek(text string) *boundTrigger {
+	if !token.Valid(token.TriggerPrefix, text) {
+		return nil
+	}
+	bound, _ := app.triggers.Peek(string(app.Secrets.HashToken(text)))
+	return bound
+}
+
+func (b *boundTrigger) verify(call Call, now time.Time) error {
+	if !b.trigger.HasSecret() {
+		return nil
+	}
+	var secrets [][]byte
+	for _, id := range b.trigger.SecretsAt(now) {
+		if secret, kept := b.secrets[id]; kept {
+			secrets = append(secrets, secret)
+		}
+	}
+	if !trigger.Verify(call.Signatures, secrets, call.Signed) {
+		return fault.New(fault.InvalidSignature, "a valid signature of the exact body is required, as X-Webhook-Signature: sha256=<hex HMAC-SHA256>")
+	}
+	return nil
+}
+
+func (b *boundTrigger) checkInput(mediaType string, body []byte) error {
+	input := body
+	if mediaType == "" {
+		kind, err := payload.CheckJSON(body)
+		if err != nil {
+			return err
+		}
+		if kind != payload.Object && (b.schema == nil || !b.schema.AllowsNonObject()) {
+			return fault.New(fault.InvalidJSON, "the body must be a JSON object")
+		}
+	} else {
+		var err error
+		if input, err = payload.FormToJSON(body); err != nil {
+			return err
+		}
+	}
+	if b.schema == nil {
+		return nil
+	}
+	return b.schema.Validate(input)
+}

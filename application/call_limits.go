@@ -1,0 +1,69 @@
+package application
+
+import (
+	"context"
+	"net/netip"
+
+	"hooktrail/domain/clientip"
+	"hooktrail/domain/token"
+)
+
+// TakeRate counts a call against the client's limit: the trigger's own where the token
+// belongs to a trigger that has one, else the server's. A token that is not known yet is
+// looked up only when the server's limit allows the call.
+func (app *Application) TakeRate(ctx context.Context, text string, client netip.Addr) (RateDecision, error) {
+	bound := app.peek(text)
+	limit, scope := app.rateLimit(bound)
+	d, err := app.takeRate(ctx, scope+clientip.Key(client), limit)
+	if err != nil || !d.Allowed || bound != nil || !token.Valid(token.TriggerPrefix, text) {
+		return d, err
+	}
+	if bound, _, err = app.loadBound(ctx, app.Secrets.HashToken(text)); err != nil {
+		return d, err
+	}
+	if limit, scope = app.rateLimit(bound); scope == "" {
+		return d, nil
+	}
+	return app.takeRate(ctx, scope+clientip.Key(client), limit)
+}
+
+// rateLimit gives the limit of calls to a trigger and the scope in which they count: ""
+// for the server's, which counts the calls of a client to all triggers.
+func (app *Application) rateLimit(bound *boundTrigger) (limit int, scope string) {
+	if bound == nil || bound.trigger.Options.RateLimit == nil || !bound.trigger.Proven(bound.tokenID, app.Now()) {
+		return app.config.RateLimit, ""
+	}
+	return *bound.trigger.Options.RateLimit, bound.trigger.ID + " "
+}
+
+func (app *Application) takeRate(ctx context.Context, key string, limit int) (RateDecision, error) {
+	if limit == 0 {
+		return RateDecision{Allowed: true}, nil
+	}
+	d, err := app.Limiter.Take(ctx, key, limit)
+	return d, refusal(err)
+}
+
+// BodyLimit is the most bytes that a call with that token may send; announced is how many it
+// says it will, -1 when it does not say. A token that is not known yet is looked up where
+// more is announced than the server takes, so that a trigger's larger limit holds from its
+// first call.
+func (app *Application) BodyLimit(ctx context.Context, text string, announced int) int {
+	bound := app.peek(text)
+	limit := app.bodyLimit(bound)
+	if announced < 0 && bound != nil || announced >= 0 && announced <= limit || !token.Valid(token.TriggerPrefix, text) {
+		return limit
+	}
+	bound, _, err := app.loadBound(ctx, app.Secrets.HashToken(text))
+	if err != nil {
+		return limit
+	}
+	return app.bodyLimit(bound)
+}
+
+func (app *Application) bodyLimit(bound *boundTrigger) int {
+	if bound == nil || bound.trigger.Options.MaxBodyBytes == 0 || !bound.trigger.Proven(bound.tokenID, app.Now()) {
+		return app.config.MaxBodyBytes
+	}
+	return bound.trigger.Options.MaxBodyBytes
+}
