@@ -35,7 +35,7 @@ func (v *watchedViews) Execution(ctx context.Context, workspace, id string) (app
 	return view, found, err
 }
 
-const farAway = 10 * time.Minute // longer than a test may take
+const farAway = 20 * time.Second // far more than anything takes that ends
 
 func TestAwaitingAnExecution(t *testing.T) {
 	ends := map[string]func(w *world, app, other *replica, id string){

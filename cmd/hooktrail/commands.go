@@ -39,7 +39,8 @@ func runService(config serve.Config, started func(serve.Started), meanwhile func
 	}
 	ctx, cancel := interruptible()
 	defer cancel()
-	starting, stopStarting := context.WithTimeout(ctx, app.StartTimeout())
+	// Not ctx: what has started half cannot be stopped well.
+	starting, stopStarting := context.WithTimeout(context.Background(), app.StartTimeout())
 	defer stopStarting()
 	if err := app.Start(starting); err != nil {
 		return rootCause(err)

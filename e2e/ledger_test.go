@@ -1,0 +1,193 @@
+package e2e_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// ledger is what callers know: each body that was sent, sent once, and how it was answered.
+type ledger struct {
+	token   string
+	targets []*target
+
+	accepted, unavailable, unanswered atomic.Int64
+
+	mu     sync.Mutex
+	sent   map[string]string // SHA-256 of a body → the execution's id, or "" when the call was not accepted
+	faults []string          // answers that nobody may get
+	done   chan struct{}
+	load   sync.WaitGroup
+}
+
+func newLedger(token string, targets ...*target) *ledger {
+	return &ledger{token: token, targets: targets, sent: map[string]string{}, done: make(chan struct{})}
+}
+
+// target is where a process serves, which changes when it starts again.
+type target struct {
+	mu    sync.Mutex
+	base  string
+	moved chan struct{}
+}
+
+func at(base string) *target { return &target{base: base, moved: make(chan struct{})} }
+
+func (a *target) read() (base string, moved <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.base, a.moved
+}
+
+func (a *target) move(base string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(a.moved)
+	a.base, a.moved = base, make(chan struct{})
+}
+
+// run calls from some callers at one time, until stop.
+func (l *ledger) run(t testing.TB, callers int) (stop func()) {
+	for i := range callers {
+		c := newClient(t, "", "")
+		where := l.targets[i%len(l.targets)]
+		l.load.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-l.done:
+					return
+				default:
+				}
+				base, moved := where.read()
+				c.base = base
+				if l.call(&c, fmt.Sprintf(`{"caller": %d, "call": %d, "odd": "\u0000"}`, i, n)) {
+					continue
+				}
+				select { // nobody is there until the process starts again
+				case <-moved:
+				case <-l.done:
+				}
+			}
+		})
+	}
+	var once sync.Once
+	stop = func() { once.Do(func() { close(l.done) }); l.load.Wait() }
+	t.Cleanup(stop)
+	return stop
+}
+
+// call makes one call and reports whether it was answered.
+func (l *ledger) call(c *client, body string) bool {
+	digest := sha256.Sum256([]byte(body))
+	key := hex.EncodeToString(digest[:])
+	l.note(key, "")
+	a, err := c.try(http.MethodPost, hookPath, body, "Authorization", "Bearer "+l.token)
+	switch {
+	case a.status == http.StatusAccepted:
+		// A 2xx binds, even when the connection broke behind it.
+		l.accepted.Add(1)
+		var data struct{ Data executionData }
+		if err == nil {
+			err = json.Unmarshal([]byte(a.body), &data)
+		}
+		if err != nil || data.Data.ID == "" {
+			l.fault("an answer 202 without an id: %v %s", err, a.body)
+		}
+		l.note(key, data.Data.ID)
+	case err != nil:
+		l.unanswered.Add(1)
+		return false
+	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "":
+		l.unavailable.Add(1)
+	default:
+		l.fault("%d %v %s", a.status, a.header, a.body)
+	}
+	return true
+}
+
+func (l *ledger) note(digest, id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent[digest] = id
+}
+
+func (l *ledger) fault(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.faults) < 10 {
+		l.faults = append(l.faults, fmt.Sprintf(format, args...))
+	}
+}
+
+var requestIDs = regexp.MustCompile(`"request_id":"\w+"`)
+
+// check compares the log and the executions with the ledger, after the load has stopped. It
+// waits for the executions to end.
+func (l *ledger) check(t testing.TB, services ...*service) {
+	t.Helper()
+	c := &services[0].client
+	for i, fault := range l.faults {
+		for _, service := range services {
+			l.faults[i] += service.logged(requestIDs.FindString(fault))
+		}
+	}
+	require.Empty(t, l.faults, "answers that are neither 202 nor 503 with Retry-After")
+	c.awaitIdle()
+
+	executions := map[string]bool{} // by id: whether it is on record as completed
+	sawBody := map[string]bool{}
+	attempts := map[string]bool{}
+	for _, e := range c.events() {
+		switch e.Type {
+		case "trigger.invoked":
+			var invoked struct {
+				ExecutionID string `json:"execution_id"`
+				Input       struct{ SHA256 string }
+			}
+			require.NoError(t, json.Unmarshal(e.Data, &invoked))
+			id, wasSent := l.sent[invoked.Input.SHA256]
+			require.True(t, wasSent, "the log has a call at %d that nobody sent", e.Position)
+			require.False(t, sawBody[invoked.Input.SHA256], "a call that was sent once is in the log twice")
+			sawBody[invoked.Input.SHA256] = true
+			if id != "" {
+				require.Equal(t, id, invoked.ExecutionID, "the id in the answer")
+			}
+			require.NotContains(t, executions, invoked.ExecutionID)
+			executions[invoked.ExecutionID] = false
+		case "execution.started":
+			var started struct{ Attempt int }
+			require.NoError(t, json.Unmarshal(e.Data, &started))
+			attempt := fmt.Sprint(e.Stream, "/", started.Attempt)
+			require.False(t, attempts[attempt], "%s was started twice", attempt)
+			attempts[attempt] = true
+		case "execution.completed":
+			id := e.Stream[len("execution-"):]
+			require.False(t, executions[id], "%s was completed twice", id)
+			executions[id] = true
+		}
+	}
+	for digest, id := range l.sent {
+		if id != "" {
+			require.True(t, sawBody[digest], "the call of execution %s was accepted and is lost", id)
+		}
+	}
+	listed := map[string]string{}
+	for _, x := range all[executionData](c, "/api/v1/executions?") {
+		listed[x.ID] = x.Status
+	}
+	require.Len(t, listed, len(executions))
+	for id, completed := range executions {
+		require.True(t, completed, "execution %s has no end in the log", id)
+		require.Equal(t, "completed", listed[id], id)
+	}
+	t.Logf("%d accepted, %d refused for now, %d unanswered, %d executions, %d attempts",
+		l.accepted.Load(), l.unavailable.Load(), l.unanswered.Load(), len(executions), len(attempts))
+}
