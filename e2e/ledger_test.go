@@ -185,7 +185,7 @@ func (l *ledger) check(t testing.TB, services ...*service) {
 	}
 	require.Len(t, listed, len(executions))
 	for id, completed := range executions {
-		require.True(t, completed, "execution %s has no end in the log", id)
+		require.True(t, completed, "execution %s has no end in the log; it is %s", id, listed[id])
 		require.Equal(t, "completed", listed[id], id)
 	}
 	t.Logf("%d accepted, %d refused for now, %d unanswered, %d executions, %d attempts",

@@ -138,7 +138,7 @@ var hot = map[string]func(ctx context.Context, db *database.DB) error{
 		return err
 	},
 	"executions": withModels(func(ctx context.Context, m *readmodel.Models) error {
-		for _, f := range []application.ExecutionFilter{{AgentID: "a1"}, {TriggerID: "t1"}, {SessionID: "s1"}, {Status: execution.Failed}} {
+		for _, f := range []application.ExecutionFilter{{AgentID: "a1"}, {TriggerID: "t1"}, {SessionID: "s1"}, {Status: execution.Failed}, {Status: execution.Cancelled}, {Status: execution.Running}} {
 			if _, err := m.Executions(ctx, "w1", f, application.Paging{Limit: 20}); err != nil {
 				return err
 			}

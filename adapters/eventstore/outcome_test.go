@@ -101,13 +101,29 @@ func breakOff(t *testing.T, admin *pgx.Conn, begin func()) {
 		require.NoError(t, err)
 	}
 	standby("nobody")
-	// The reload takes effect in every session at its own time: this one is no sooner than most.
-	require.Eventually(t, func() bool {
-		var setting string
-		require.NoError(t, admin.QueryRow(t.Context(), "SHOW synchronous_standby_names").Scan(&setting))
-		return setting == "nobody"
-	}, 20*time.Second, time.Millisecond)
+	endWaiting := func() bool { return databasetest.Terminate(t, admin, "wait_event = 'SyncRep'") > 0 }
+	// The setting takes effect for all commits at once, but not before the checkpointer has read
+	// it: that is so when a commit made for the purpose waits.
+	for waiting := false; !waiting; {
+		probe, err := pgx.Connect(t.Context(), admin.Config().ConnString())
+		require.NoError(t, err)
+		done := make(chan struct{})
+		go func() {
+			_, _ = probe.Exec(t.Context(), "COMMENT ON DATABASE postgres IS 'probe'") // fails when it is ended
+			close(done)
+		}()
+		for answered := false; !answered && !waiting; {
+			select {
+			case <-done:
+				answered = true
+			default:
+				waiting = endWaiting()
+			}
+		}
+		<-done
+		require.NoError(t, probe.Close(t.Context()))
+	}
 	begin()
-	require.Eventually(t, func() bool { return databasetest.Terminate(t, admin, "wait_event = 'SyncRep'") > 0 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, endWaiting, 20*time.Second, time.Millisecond)
 	standby("")
 }

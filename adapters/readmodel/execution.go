@@ -227,9 +227,16 @@ type executionRow struct {
 	Output       []byte  `db:"output"`
 }
 
-const executionColumns = `x.position, x.id, x.workspace_id, x.agent_id, x.trigger_id, x.status, x.attempt, x.version, x.due_at,
+const executionFields = `x.position, x.id, x.workspace_id, x.agent_id, x.trigger_id, x.status, x.attempt, x.version, x.due_at,
 	x.created_at, x.started_at, x.completed_at, x.error_code, x.error_message, x.media_type, x.session_id, x.user_id, x.metadata,
-	x.retry_of, i.body AS input, o.body AS output`
+	x.retry_of, `
+
+const executionColumns = executionFields + "i.body AS input, o.body AS output"
+
+// listColumns leave out inputs and outputs of more than 64 KiB: a page of the largest would
+// not fit into memory.
+const listColumns = executionFields + `CASE WHEN length(i.body) <= 65536 THEN i.body END AS input,
+	CASE WHEN length(o.body) <= 65536 THEN o.body END AS output`
 
 const executionJoins = ` AS x LEFT JOIN payloads i ON i.position = x.position LEFT JOIN payloads o ON o.position = x.output_position `
 
@@ -303,11 +310,19 @@ func (m *Models) Executions(ctx context.Context, workspace string, f application
 	where.addText("x.trigger_id = ?", f.TriggerID)
 	where.addText("x.session_id = ?", f.SessionID)
 	where.addText("x.status = ?", string(f.Status))
+	switch f.Status {
+	case execution.Failed, execution.Cancelled:
+		// The condition of a partial index, by which the planner sees that it holds them all.
+		where.terms = append(where.terms, "x.status IN ('failed', 'cancelled')")
+	case execution.Running:
+		where.terms = append(where.terms, "x.worker IS NOT NULL") // likewise
+	default: // has no such index
+	}
 	where.addTime("x.created_at >= ?", f.Since)
 	where.addTime("x.created_at <= ?", f.Until)
 	var rows []executionRow
 	page := application.Page[application.ExecutionView]{}
-	total, err := m.page(ctx, &rows, executionColumns, m.executions.name, executionJoins, "x", where, p)
+	total, err := m.page(ctx, &rows, listColumns, m.executions.name, executionJoins, "x", where, p)
 	if err != nil {
 		return page, m.failed("list executions", err)
 	}

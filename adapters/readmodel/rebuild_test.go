@@ -82,9 +82,7 @@ func TestRebuild(t *testing.T) {
 		for seed := range 5 {
 			example(seed).play(w.T, w.store)
 		}
-		for range 3 {
-			w.invoke("many", 0, 2000)
-		}
+		w.invoke("many", 0, 2000)
 		stop := w.followStatistics()
 		w.awaitStatistics()
 		stop()
@@ -128,7 +126,7 @@ func (w *world) indexes() (list []string) {
 func TestRebuildWhileInUse(t *testing.T) {
 	onWorld(t, func(w *world) {
 		example(1).play(w.T, w.store)
-		w.invoke("many", 0, 2500)
+		w.invoke("many", 0, 2000)
 		stopCounting := w.followStatistics()
 		ctx, cancel := context.WithCancel(w.Context())
 		var busy sync.WaitGroup
@@ -159,7 +157,7 @@ func TestRebuildWhileInUse(t *testing.T) {
 				}
 			})
 		}
-		for range 3 {
+		for range 2 {
 			w.rebuild()
 		}
 		cancel()
@@ -176,7 +174,7 @@ func TestRebuildWhileInUse(t *testing.T) {
 func TestRebuildBrokenOff(t *testing.T) {
 	onWorld(t, func(w *world) {
 		example(1).play(w.T, w.store)
-		w.invoke("many", 0, 4500)
+		w.invoke("many", 0, 2500)
 		want := rows(w, w.db, readmodel.Tables...)
 		for _, breakAt := range []int{1, 2, 3} {
 			ctx, cancel := context.WithCancel(w.Context())

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hooktrail/application"
@@ -49,6 +50,7 @@ type Worker struct {
 	slots  chan struct{}
 	freed  chan struct{}
 	runs   sync.WaitGroup
+	signed atomic.Int64 // when the lease was last extended, in nanoseconds since 1970
 }
 
 // New makes a worker.
@@ -90,7 +92,7 @@ func (w *Worker) Run(ctx context.Context) error {
 // firstSign takes the lease before anything is claimed under it.
 func (w *Worker) firstSign(ctx context.Context) error {
 	for {
-		err := w.app.Queue.KeepAlive(ctx, w.config.ID, w.config.Lease)
+		err := w.sign(ctx)
 		if err == nil {
 			return nil
 		}
@@ -103,6 +105,25 @@ func (w *Worker) firstSign(ctx context.Context) error {
 	}
 }
 
+// sign extends the lease.
+func (w *Worker) sign(ctx context.Context) error {
+	at := w.app.Now()
+	if err := w.app.Queue.KeepAlive(ctx, w.config.ID, w.config.Lease); err != nil {
+		return err
+	}
+	w.signed.Store(at.UnixNano())
+	return nil
+}
+
+// ensureSigned extends a lease that may have lapsed, as after an outage of the database:
+// what is claimed without one is taken away by the next who looks.
+func (w *Worker) ensureSigned(ctx context.Context) error {
+	if w.app.Now().Sub(time.Unix(0, w.signed.Load())) < w.config.Lease/2 {
+		return nil
+	}
+	return w.sign(ctx)
+}
+
 func (w *Worker) beat(ctx context.Context) {
 	ticker := time.NewTicker(w.config.Lease / 4)
 	defer ticker.Stop()
@@ -112,7 +133,7 @@ func (w *Worker) beat(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if err := errors.Join(w.app.Queue.KeepAlive(ctx, w.config.ID, w.config.Lease), w.app.StopCancelled(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(w.sign(ctx), w.app.StopCancelled(ctx)); err != nil && ctx.Err() == nil {
 			w.logger.Warn("the worker could not report that it is alive", "error", err)
 		}
 	}
@@ -136,7 +157,9 @@ func (w *Worker) claimLoop(ctx, running context.Context) {
 		if err == nil && (wait <= 0 || w.app.Now().Sub(looked) >= w.config.Lease/3) {
 			looked = w.app.Now()
 			var claimed []application.Claimed
-			claimed, err = w.app.ClaimExecutions(ctx, w.config.ID, free)
+			if err = w.ensureSigned(ctx); err == nil {
+				claimed, err = w.app.ClaimExecutions(ctx, w.config.ID, free)
+			}
 			for _, c := range claimed {
 				w.start(running, c)
 			}
