@@ -136,3 +136,41 @@ func TestStatisticsCountOnce(t *testing.T) {
 		require.Nil(w, never)
 	})
 }
+
+// TestABrokenOffBatchCountsOnce takes the lease away when a batch is half counted.
+func TestABrokenOffBatchCountsOnce(t *testing.T) {
+	onWorld(t, func(w *world) {
+		w.invoke("t1", 0, 3)
+		w.invoke("t2", 0, 4)
+		const lease = 90 * time.Millisecond
+		statistics := readmodel.NewStatistics(w.db)
+		subscriber, err := eventstore.Subscribe(w.db, eventstore.Subscription{
+			Group: readmodel.StatisticsGroup, Where: readmodel.StatisticsEvents, CountByStream: true, Lease: lease, Poll: time.Millisecond,
+			Begin: statistics.Begin, Flush: statistics.Flush,
+		}, watermill.NopLogger{})
+		require.NoError(w, err)
+		received, err := subscriber.Subscribe(w.Context(), eventstore.Topic)
+		require.NoError(w, err)
+		count := messages.Count(statistics)
+		first := <-received
+		require.NoError(w, count(first))
+		require.NoError(w, w.db.Write(w.Context(), func(tx *database.Tx) error {
+			tx.Exec("UPDATE consumer_offsets SET owner = 'another', lease_until = 0 WHERE consumer_group = ?", readmodel.StatisticsGroup)
+			return nil
+		}))
+		<-time.After(lease / 3) // from then on it reports before it goes on
+		first.Ack()
+		var counting sync.WaitGroup
+		counting.Go(func() {
+			for m := range received {
+				if err := count(m); err != nil {
+					w.Error(err)
+				}
+				m.Ack()
+			}
+		})
+		w.awaitStatistics()
+		require.NoError(w, subscriber.Close())
+		counting.Wait()
+	})
+}

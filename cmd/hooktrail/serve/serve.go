@@ -241,7 +241,7 @@ func followLog(lc fx.Lifecycle, config Config, db *database.DB, appended *applic
 	statistics := readmodel.NewStatistics(db)
 	subscriber, err := eventstore.Subscribe(db, eventstore.Subscription{
 		Group: readmodel.StatisticsGroup, Where: readmodel.StatisticsEvents, Batch: 10_000, CountByStream: true, Linger: 200 * time.Millisecond,
-		Wake: appended.Next, Flush: statistics.Flush,
+		Wake: appended.Next, Begin: statistics.Begin, Flush: statistics.Flush,
 	}, watermill.NewSlogLogger(logger))
 	if err != nil {
 		return err
