@@ -105,9 +105,16 @@ func TestBodyLimit(t *testing.T) {
 			announced int
 			want      int
 		}{
-			{plain, 2000, 1000}, {plain, -1, 1000}, {plain, 0, 1000},
-			{large, 2000, 5000}, {large, 6000, 5000}, {large, -1, 5000},
-			{unknown, 2000, 1000}, {unknown, -1, 1000}, {"no token", 1 << 30, 1000}, {"", -1, 1000},
+			{plain, 2000, 1000},
+			{plain, -1, 1000},
+			{plain, 0, 1000},
+			{large, 2000, 5000},
+			{large, 6000, 5000},
+			{large, -1, 5000},
+			{unknown, 2000, 1000},
+			{unknown, -1, 1000},
+			{"no token", 1 << 30, 1000},
+			{"", -1, 1000},
 		} {
 			require.Equal(t, c.want, app.BodyLimit(t.Context(), c.token, c.announced), "%s: %d bytes, %s", c.token, c.announced, memory)
 		}

@@ -95,7 +95,8 @@ func (f *filler) call() ([]eventlog.Append, error) {
 		actor    eventlog.Actor
 	}{
 		{
-			trigger.Codec, trigger.Invoked{ExecutionID: id, AgentID: f.agent, Runs: true, Input: f.digest, TokenID: trig, ClientIP: "127.0.0.1"},
+			trigger.Codec,
+			trigger.Invoked{ExecutionID: id, AgentID: f.agent, Runs: true, Input: f.digest, TokenID: trig, ClientIP: "127.0.0.1"},
 			id, eventlog.Stream(eventlog.TriggerStream, trig), 1, f.body, eventlog.ActorOf("trigger", trig),
 		},
 		{execution.Codec, execution.Started{Attempt: 1, Worker: f.agent}, ksuid.New().String(), stream, 0, nil, eventlog.ActorOf("worker", f.agent)},

@@ -121,7 +121,7 @@ func (s *sqliteSession) prepare(ctx context.Context, text string) (*sql.Stmt, er
 	if known, found := s.prepared[text]; found {
 		return known, nil
 	}
-	made, err := s.conn.PrepareContext(ctx, text) //nolint:sqlclosecheck // kept for as long as the connection
+	made, err := s.conn.PrepareContext(ctx, text)
 	if err != nil {
 		return nil, err
 	}

@@ -159,8 +159,13 @@ func (h *history) step(rt *rapid.T) {
 		}, nil)
 	case kind == 4:
 		h.add(trigger.Codec, eventlog.TriggerStream, pick(h.triggers), rapid.SampledFrom([]eventlog.Event{
-			trigger.Renamed{Name: someText.Draw(rt, "name")}, trigger.Configured{Options: drawOptions(rt)}, trigger.Rebound{AgentID: pick(h.agents)},
-			trigger.Activated{}, trigger.Deactivated{}, trigger.SecretRemoved{}, trigger.Deleted{},
+			trigger.Renamed{Name: someText.Draw(rt, "name")},
+			trigger.Configured{Options: drawOptions(rt)},
+			trigger.Rebound{AgentID: pick(h.agents)},
+			trigger.Activated{},
+			trigger.Deactivated{},
+			trigger.SecretRemoved{},
+			trigger.Deleted{},
 			trigger.TokenRotated{TokenID: h.id("t"), TokenPrefix: "whk_b", PreviousUntil: someTime.Draw(rt, "until")},
 			trigger.SecretSet{SecretID: h.id("s"), PreviousUntil: someTime.Draw(rt, "until")},
 		}).Draw(rt, "change"), nil)
@@ -206,7 +211,9 @@ func (h *history) stepExecution(rt *rapid.T, id string) {
 	event := rapid.SampledFrom([]eventlog.Event{
 		execution.Started{Attempt: attempt, Worker: "w1"},
 		execution.AttemptFailed{Attempt: attempt, Error: failed, RetryAt: h.at.Add(1500 * time.Nanosecond).In(time.FixedZone("", -3600))},
-		execution.Succeeded{Attempt: attempt}, execution.GaveUp{Attempt: attempt, Error: failed}, execution.WasCancelled{Reason: someText.Draw(rt, "reason")},
+		execution.Succeeded{Attempt: attempt},
+		execution.GaveUp{Attempt: attempt, Error: failed},
+		execution.WasCancelled{Reason: someText.Draw(rt, "reason")},
 	}).Draw(rt, "event")
 	if _, ended := event.(execution.Succeeded); ended {
 		output = []byte(`{"out":true}`)

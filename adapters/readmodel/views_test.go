@@ -247,8 +247,19 @@ func TestExecutions(t *testing.T) {
 		now := h.at
 		h.playAt(w)
 		filters := []application.ExecutionFilter{
-			{}, {AgentID: "a0"}, {TriggerID: "t1-1"}, {SessionID: "s0"}, {Status: execution.Failed}, {Status: execution.Cancelled}, {Status: execution.Pending},
-			{AgentID: "a1", Status: execution.Completed}, {TriggerID: "none"}, {Since: all[10].at}, {Until: all[10].at}, {Since: all[5].at, Until: all[20].at, AgentID: "a1"}, {Since: now.Add(time.Hour)},
+			{},
+			{AgentID: "a0"},
+			{TriggerID: "t1-1"},
+			{SessionID: "s0"},
+			{Status: execution.Failed},
+			{Status: execution.Cancelled},
+			{Status: execution.Pending},
+			{AgentID: "a1", Status: execution.Completed},
+			{TriggerID: "none"},
+			{Since: all[10].at},
+			{Until: all[10].at},
+			{Since: all[5].at, Until: all[20].at, AgentID: "a1"},
+			{Since: now.Add(time.Hour)},
 		}
 		for _, f := range filters {
 			var want, got []string

@@ -119,8 +119,10 @@ func environment(run application.Run) []string {
 }
 
 func notStarted(name string, err error) *application.RunError {
-	failed := &application.RunError{Code: application.RunAgentFailed, Cause: err,
-		Message: "the program " + strconv.Quote(name) + " could not be started"}
+	failed := &application.RunError{
+		Code: application.RunAgentFailed, Cause: err,
+		Message: "the program " + strconv.Quote(name) + " could not be started",
+	}
 	switch {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		failed.Message, failed.Final = "the program "+strconv.Quote(name)+" was not found", true
@@ -132,8 +134,10 @@ func notStarted(name string, err error) *application.RunError {
 }
 
 func exited(name string, state *os.ProcessState, complaint string) *application.RunError {
-	failed := &application.RunError{Code: application.RunAgentFailed,
-		Message: "the program " + strconv.Quote(name) + " ended with " + state.String()}
+	failed := &application.RunError{
+		Code:    application.RunAgentFailed,
+		Message: "the program " + strconv.Quote(name) + " ended with " + state.String(),
+	}
 	switch state.ExitCode() {
 	case exitDataError, exitConfigError, exitCommandNotFound:
 		failed.Final = true

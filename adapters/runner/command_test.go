@@ -206,8 +206,10 @@ func TestCommandGetsOnlyTheEnvironmentItShould(t *testing.T) {
 		"HOOKTRAIL_EXECUTION_ID=execution-1", "HOOKTRAIL_AGENT_ID=agent-1", "HOOKTRAIL_TRIGGER_ID=trigger-1",
 		"HOOKTRAIL_ATTEMPT=3", "TZ=Europe/Berlin", "PATH=" + os.Getenv("PATH"),
 	})
-	allowed := map[string]bool{"HOOKTRAIL_EXECUTION_ID": true, "HOOKTRAIL_AGENT_ID": true, "HOOKTRAIL_TRIGGER_ID": true,
-		"HOOKTRAIL_ATTEMPT": true, "TZ": true, "PATH": true, "HOME": true, "LANG": true}
+	allowed := map[string]bool{
+		"HOOKTRAIL_EXECUTION_ID": true, "HOOKTRAIL_AGENT_ID": true, "HOOKTRAIL_TRIGGER_ID": true,
+		"HOOKTRAIL_ATTEMPT": true, "TZ": true, "PATH": true, "HOME": true, "LANG": true,
+	}
 	for _, variable := range got {
 		name, _, _ := strings.Cut(variable, "=")
 		require.True(t, allowed[name], variable)

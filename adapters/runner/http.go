@@ -128,8 +128,10 @@ func (h *HTTP) Run(ctx context.Context, run application.Run) ([]byte, error) {
 	case ctx.Err() != nil:
 		return nil, ended(ctx)
 	case err != nil:
-		return nil, &application.RunError{Code: application.RunUnreachable,
-			Message: "the answer of the agent at " + target.Hostname() + " broke off"}
+		return nil, &application.RunError{
+			Code:    application.RunUnreachable,
+			Message: "the answer of the agent at " + target.Hostname() + " broke off",
+		}
 	}
 	return httpOutput(response.Header.Get("Content-Type"), body), nil
 }
@@ -228,6 +230,8 @@ func failure(ctx context.Context, host string, err error) *application.RunError 
 	case ctx.Err() != nil:
 		return ended(ctx)
 	}
-	return &application.RunError{Code: application.RunUnreachable,
-		Message: "the agent at " + host + " could not be reached: " + networkReason(err)}
+	return &application.RunError{
+		Code:    application.RunUnreachable,
+		Message: "the agent at " + host + " could not be reached: " + networkReason(err),
+	}
 }

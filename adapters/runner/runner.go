@@ -48,8 +48,10 @@ func (Echo) Run(ctx context.Context, run application.Run) ([]byte, error) {
 // cancelled it.
 func ended(ctx context.Context) *application.RunError {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &application.RunError{Code: application.RunTimedOut, Cause: ctx.Err(),
-			Message: "the agent did not finish within the time of one attempt"}
+		return &application.RunError{
+			Code: application.RunTimedOut, Cause: ctx.Err(),
+			Message: "the agent did not finish within the time of one attempt",
+		}
 	}
 	return &application.RunError{Code: application.RunCancelled, Message: "the run was cancelled", Cause: ctx.Err()}
 }

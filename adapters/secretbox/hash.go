@@ -19,8 +19,8 @@ const HashBytes = sha256.Size
 // The input of the MAC starts with its use, so that a token's hash never equals that of an
 // API key. No use is the beginning of another.
 const (
-	tokenUse  = "hooktrail/token/v1\x00" //nolint:gosec // it says what a hash is for and is no secret
-	apiKeyUse = "hooktrail/api-key/v1\x00"
+	tokenUse  = "hooktrail/token/v1\x00"
+	apiKeyUse = "hooktrail/api-key/v1\x00" //nolint:gosec // it says what a hash is for and is no secret
 )
 
 // HashToken is the keyed hash, HashBytes long, under which a trigger's token is stored and

@@ -70,7 +70,8 @@ func TestLostTooOften(t *testing.T) {
 func (s *shop) view(id string) (view struct {
 	Status    execution.Status `db:"status"`
 	ErrorCode string           `db:"error_code"`
-}) {
+},
+) {
 	s.Helper()
 	require.NoError(s, s.db.Get(s.Context(), &view, "SELECT status, coalesce(error_code, '') AS error_code FROM executions WHERE id = ?", id))
 	return view

@@ -54,7 +54,8 @@ func TestValidate(t *testing.T) {
 		`{"pr_number":1,"repository":"x","ratio":0.35}`:                 {"/ratio": "must be a multiple of 1/10"},
 		`[1]`: {"": "got array, want object"},
 		`{"pr_number":-1,"repository":"` + strings.Repeat("x", 21) + `"}`: {
-			"/pr_number": "must be at least 1", "/repository": "maxLength: got 21, want 20"},
+			"/pr_number": "must be at least 1", "/repository": "maxLength: got 21, want 20",
+		},
 	} {
 		err := s.Validate([]byte(input))
 		if details == nil {

@@ -56,7 +56,7 @@ func (r *reader) object(prefix string, object []byte, target reflect.Value) erro
 	var sent map[string]json.RawMessage
 	if err := json.Unmarshal(object, &sent); err != nil {
 		r.wrong[strings.TrimSuffix(prefix, ".")] = "must be an object"
-		return nil
+		return nil //nolint:nilerr // it is told with all the others
 	}
 	fields := fieldsOf(target)
 	values, unknown, err := match(sent, fields, r.aliases)
