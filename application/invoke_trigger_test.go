@@ -3,6 +3,7 @@ package application_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -137,8 +138,8 @@ func TestInactiveTriggers(t *testing.T) {
 	w := embedded(t)
 	app := w.replica()
 	for option, check := range map[string]func(error){
-		`{}`:                      func(err error) { require.IsType(t, &fault.Error{}, err) },
-		`{"inactive_status":403}`: func(err error) { require.IsType(t, &fault.Error{}, err) },
+		`{}`:                      func(err error) { require.Equal(t, fmt.Sprintf("%T", &fault.Error{}), fmt.Sprintf("%T", err)) },
+		`{"inactive_status":403}`: func(err error) { require.Equal(t, fmt.Sprintf("%T", &fault.Error{}), fmt.Sprintf("%T", err)) },
 		`{"inactive_status":200}`: func(err error) { require.ErrorAs(t, err, new(*application.Acknowledged)) },
 		`{"inactive_status":410}`: func(err error) { require.ErrorAs(t, err, new(*application.Gone)) },
 	} {

@@ -21,7 +21,7 @@ import (
 func pages[V any](w *world, limit int, list func(p application.Paging) (application.Page[V], error)) []V {
 	w.Helper()
 	var byPage, byCursor []V
-	total := -1
+	var total int
 	for page := 1; ; page++ {
 		part, err := list(application.Paging{Page: page, Limit: limit})
 		require.NoError(w, err)
