@@ -104,8 +104,9 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 			return invocation, nil
 		}
 		// What memory holds may be old: nobody is refused, and nobody let in, on its word.
+		// But an append whose outcome is not known may have taken effect: another would be a second.
 		conflict := eventlog.IsConflict(err)
-		if conflict && tries > maxConflicts || !conflict && current {
+		if conflict && tries > maxConflicts || !conflict && (current || errors.Is(err, eventlog.ErrUnavailable)) {
 			return Invocation{}, refusal(err)
 		}
 		app.triggers.Remove(string(hash))

@@ -51,6 +51,27 @@ func TestAnAcceptedCallIsOnRecord(t *testing.T) {
 	})
 }
 
+// TestACallOfUnknownOutcomeIsNotMadeTwice loses the connection behind a commit, when the trigger
+// is in memory and an error could be blamed on that.
+func TestACallOfUnknownOutcomeIsNotMadeTwice(t *testing.T) {
+	onBoth(t, func(w *world) {
+		lost := 0
+		store := &watched{}
+		app := w.replica(watching(store))
+		made := app.trigger(app.agent(nil).ID, nil)
+		app.accepted(call(made.Token, "", `{"n": 1}`))
+		store.append = func(a eventlog.Append) error {
+			_, err := store.EventStore.Append(w.Context(), a)
+			require.NoError(w, err)
+			lost++
+			return fmt.Errorf("%w: the connection broke", eventlog.ErrUnavailable)
+		}
+		app.refused(fault.Unavailable, call(made.Token, "", `{"n": 2}`))
+		require.Equal(w, 1, lost)
+		require.Equal(w, []string{"trigger.created", "trigger.invoked", "trigger.invoked"}, app.types(eventlog.Stream(eventlog.TriggerStream, made.ID)))
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	w := embedded(t)
 	app := w.replica()

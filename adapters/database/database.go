@@ -5,6 +5,7 @@ package database
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -127,9 +128,10 @@ func (db *DB) IsUnavailable(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) || db.Dialect.isUnavailable(err)
 }
 
-// isClosed reports whether database/sql refuses because the database has been closed.
+// isClosed reports whether database/sql refuses because the database has been closed, or because
+// all the pooled connections that it tried had died (driver.ErrBadConn).
 func isClosed(err error) bool {
-	return err != nil && (errors.Is(err, sql.ErrConnDone) || strings.Contains(err.Error(), "sql: database is closed"))
+	return err != nil && (errors.Is(err, sql.ErrConnDone) || errors.Is(err, driver.ErrBadConn) || strings.Contains(err.Error(), "sql: database is closed"))
 }
 
 // Listen calls woken whenever another process has appended to the log, until ctx ends. On

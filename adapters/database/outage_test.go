@@ -2,6 +2,8 @@ package database_test
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"net"
 	"path/filepath"
 	"strings"
@@ -60,6 +62,37 @@ func TestABrokenConnectionIsUnavailable(t *testing.T) {
 		require.True(t, db.IsUnavailable(err))
 		awaitRecovery(t, db)
 		require.NotContains(t, settings(t, db), "b")
+	})
+}
+
+// TestManyBrokenConnectionsAreUnavailable breaks more idle connections than database/sql tries
+// for one query, whose last word is then driver.ErrBadConn.
+func TestManyBrokenConnectionsAreUnavailable(t *testing.T) {
+	t.Parallel()
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		server, err := pgtest.Start(t.Context(), pgtest.Options{})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, server.Stop()) })
+		db := databasetest.Postgres(server.DSN("postgres")).Open(t)
+		const tried = 3
+		open := make([]*sql.Conn, tried+1)
+		for i := range open {
+			conn, err := db.Read.Conn(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, conn.PingContext(t.Context()))
+			open[i] = conn
+		}
+		for _, conn := range open {
+			require.NoError(t, conn.Close())
+		}
+		server.Kill9() // a backend that is told to end would say so first
+		var one int
+		err = db.Get(t.Context(), &one, "SELECT 1")
+		require.ErrorIs(t, err, driver.ErrBadConn)
+		require.ErrorIs(t, err, database.ErrUnavailable)
+		require.NoError(t, server.Restart(t.Context()))
+		awaitRecovery(t, db)
 	})
 }
 
