@@ -15,6 +15,7 @@ import (
 // boundTrigger is a trigger with all that a call needs, as of the versions of its streams.
 // It may be old: the append demands that both streams are still at these versions.
 type boundTrigger struct {
+	readAt  time.Time
 	tokenID string
 	trigger trigger.Trigger
 	agent   agent.Agent
@@ -40,6 +41,8 @@ func (app *Application) loadBound(ctx context.Context, hash []byte) (bound *boun
 	bound, _ = found.(*boundTrigger)
 	if bound != nil {
 		app.triggers.Add(string(hash), bound)
+	} else {
+		app.triggers.Remove(string(hash))
 	}
 	return bound, joined, nil
 }
@@ -49,7 +52,7 @@ func (app *Application) readBound(ctx context.Context, hash []byte) (*boundTrigg
 	if err != nil || !found || credential.Owner.Kind() != eventlog.TriggerStream {
 		return nil, err
 	}
-	bound := &boundTrigger{tokenID: credential.ID, secrets: map[string][]byte{}}
+	bound := &boundTrigger{readAt: app.Now(), tokenID: credential.ID, secrets: map[string][]byte{}}
 	if bound.trigger, err = fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0); err != nil {
 		return nil, err
 	}

@@ -3,28 +3,40 @@ package application
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"hooktrail/domain/clientip"
 	"hooktrail/domain/token"
 )
 
+// maxRefusalAge is how old the state of a trigger may be on which calls are refused for
+// their rate: its limit may have been raised since.
+const maxRefusalAge = time.Second
+
 // TakeRate counts a call against the client's limit: the trigger's own where the token
 // belongs to a trigger that has one, else the server's. A token that is not known yet is
 // looked up only when the server's limit allows the call.
 func (app *Application) TakeRate(ctx context.Context, text string, client netip.Addr) (RateDecision, error) {
-	bound := app.peek(text)
-	limit, scope := app.rateLimit(bound)
+	known := app.peek(text)
+	limit, scope := app.rateLimit(known)
 	d, err := app.takeRate(ctx, scope+clientip.Key(client), limit)
-	if err != nil || !d.Allowed || bound != nil || !token.Valid(token.TriggerPrefix, text) {
+	if err != nil {
 		return d, err
 	}
-	if bound, _, err = app.loadBound(ctx, app.Secrets.HashToken(text)); err != nil {
-		return d, err
-	}
-	if limit, scope = app.rateLimit(bound); scope == "" {
+	unknown := known == nil && d.Allowed && token.Valid(token.TriggerPrefix, text)
+	outdated := known != nil && !d.Allowed && app.Now().Sub(known.readAt) > maxRefusalAge
+	if !unknown && !outdated {
 		return d, nil
 	}
-	return app.takeRate(ctx, scope+clientip.Key(client), limit)
+	bound, _, err := app.loadBound(ctx, app.Secrets.HashToken(text))
+	if err != nil {
+		return d, err
+	}
+	limitNow, scopeNow := app.rateLimit(bound)
+	if limitNow == limit && scopeNow == scope {
+		return d, nil
+	}
+	return app.takeRate(ctx, scopeNow+clientip.Key(client), limitNow)
 }
 
 // rateLimit gives the limit of calls to a trigger and the scope in which they count: ""

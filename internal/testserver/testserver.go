@@ -70,14 +70,9 @@ const patience = time.Minute
 // Start starts the service; it stops when t and its subtests are done.
 func Start(t testing.TB, options Options) *Server {
 	t.Helper()
-	server := &Server{
-		APIKey: "htk_test_" + rand.Text(), Config: defaults(t, options.Dialect), log: filepath.Join(t.TempDir(), "log.json"),
-		client: &http.Client{
-			Timeout:       patience,
-			Transport:     &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}
+	server := At("")
+	server.APIKey, server.Config = "htk_test_"+rand.Text(), defaults(t, options.Dialect)
+	server.log = filepath.Join(t.TempDir(), "log.json")
 	server.Config.APIKey = server.APIKey
 	if options.Configure != nil {
 		options.Configure(&server.Config)
@@ -105,6 +100,15 @@ func Start(t testing.TB, options Options) *Server {
 		}
 	})
 	return server
+}
+
+// At gives a server that somebody else has started, for its requests.
+func At(url string) *Server {
+	return &Server{URL: url, client: &http.Client{
+		Timeout:       patience,
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 func defaults(t testing.TB, dialect string) Config {

@@ -11,7 +11,7 @@ import (
 
 func (s *Server) createAgent(c *fiber.Ctx) error {
 	var request application.AgentRequest
-	warnings, err := decode(c, &request, nil)
+	warnings, err := s.decode(c, &request, nil)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (s *Server) getAgent(c *fiber.Ctx) error {
 
 func (s *Server) updateAgent(c *fiber.Ctx) error {
 	var request application.AgentRequest
-	warnings, err := decode(c, &request, nil)
+	warnings, err := s.decode(c, &request, nil)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ const syncWait = 60 * time.Second
 
 func (s *Server) executeAgent(c *fiber.Ctx) error {
 	var command application.ExecuteAgent
-	warnings, err := decode(c, &command, nil)
+	warnings, err := s.decode(c, &command, nil)
 	if err != nil {
 		return err
 	}

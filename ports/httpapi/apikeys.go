@@ -8,7 +8,7 @@ import (
 
 func (s *Server) createAPIKey(c *fiber.Ctx) error {
 	var command application.CreateAPIKey
-	warnings, err := decode(c, &command, nil)
+	warnings, err := s.decode(c, &command, nil)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func TestRevokedKeyEndsAtOnce(t *testing.T) {
 func TestExpiredKey(t *testing.T) {
 	eachDialect(t, func(t *testing.T, a *api) {
 		var made struct{ Key string }
-		end := time.Now().Add(2 * time.Second)
+		end := time.Now().Add(4 * time.Second)
 		a.must(t, 201, &made, "POST", apiKeys, `{"name": "K", "scopes": ["agents:read"], "expires_at": "`+end.UTC().Format(time.RFC3339Nano)+`"}`)
 		sawWorking := false
 		require.Eventually(t, func() bool {

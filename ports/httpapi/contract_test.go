@@ -73,6 +73,9 @@ func (x exchange) request(t testing.TB) *http.Request {
 func (c *contract) check(t testing.TB, x exchange) {
 	t.Helper()
 	c.checkForm(t, x)
+	if x.method == http.MethodHead {
+		return // described by its GET
+	}
 	request := x.request(t)
 	route, parameters, err := c.router.FindRoute(request)
 	if err != nil {
@@ -120,7 +123,7 @@ func (c *contract) checkForm(t testing.TB, x exchange) {
 		require.Contains(t, []int{200, 201, 204, 400, 401, 403, 404, 405, 412, 429, 500, 503}, answer.Status, answer.Body)
 		require.False(t, answer.Status == 412 && x.headers["If-Match"] == "", "412 without If-Match")
 	}
-	if x.method == http.MethodHead || answer.Body == "" {
+	if answer.Body == "" {
 		return
 	}
 	if !strings.HasPrefix(x.path, "/api/v1/") && answer.Status < 300 {

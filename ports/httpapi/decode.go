@@ -22,11 +22,14 @@ import (
 // the further names of aliases. Fields that the struct lacks are accepted, since clients
 // of several versions send more than we know, and returned as warnings; only in a runner,
 // where a typo would quietly change what runs, they are refused.
-func decode(c *fiber.Ctx, into any, aliases map[string]string) ([]string, error) {
+func (s *Server) decode(c *fiber.Ctx, into any, aliases map[string]string) ([]string, error) {
 	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
 		return nil, fault.New(fault.UnsupportedMediaType, "a compressed body is not taken here")
 	}
-	body := bytes.Clone(c.Request().Body())
+	body, err := readBody(c, s.config.MaxBodyBytes)
+	if err != nil {
+		return nil, err
+	}
 	if len(bytes.TrimSpace(body)) == 0 {
 		body = []byte("{}")
 	}

@@ -51,7 +51,7 @@ func (s *Server) cancelExecution(c *fiber.Ctx) error {
 	var request struct {
 		Reason string `json:"reason"`
 	}
-	warnings, err := decode(c, &request, nil)
+	warnings, err := s.decode(c, &request, nil)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (s *Server) retryExecution(c *fiber.Ctx) error {
 
 func (s *Server) reportExecution(c *fiber.Ctx) error {
 	var report application.Report
-	warnings, err := decode(c, &report, nil)
+	warnings, err := s.decode(c, &report, nil)
 	if err != nil {
 		return err
 	}

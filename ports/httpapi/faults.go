@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp"
 
 	"hooktrail/application"
 	"hooktrail/domain/fault"
@@ -82,6 +81,9 @@ func (s *Server) answerError(c *fiber.Ctx, err error) error {
 	}
 	refused := faultOf(c, err)
 	status := statusOf(refused.Code, management)
+	if c.Request().IsBodyStream() {
+		linger(c) // some of the body may be unread
+	}
 	var gone *application.Gone
 	if errors.As(err, &gone) {
 		status = fiber.StatusGone
@@ -93,7 +95,9 @@ func (s *Server) answerError(c *fiber.Ctx, err error) error {
 		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
 	}
 	if status >= 500 {
-		s.logger.Error("request failed", "request_id", requestID(c), "route", routeOf(c), "error", err)
+		if refused.Code != fault.Overloaded { // which the metrics tell; a line for each would make it worse
+			s.logger.Error("request failed", "request_id", requestID(c), "route", routeOf(c), "error", err)
+		}
 		return writeJSON(c, status, serverError{Error: refused.Message, Code: refused.Code, RequestID: requestID(c)})
 	}
 	return writeJSON(c, status, clientError{
@@ -102,18 +106,13 @@ func (s *Server) answerError(c *fiber.Ctx, err error) error {
 	})
 }
 
-// answerUnread answers a request that could not be read, which is never our fault. Its
-// connection is closed.
+// answerUnread answers a request whose head cannot be read, which is never our fault.
+// Its connection is closed.
 func (s *Server) answerUnread(c *fiber.Ctx, err error) error {
 	begin(c)
 	linger(c)
 	if faultOf(c, err).Code == fault.Internal {
 		err = fiber.ErrBadRequest
-	}
-	if isHookPath(c.Path()) {
-		if limited := s.limitRate(c, c.Path()); limited != nil {
-			err = limited
-		}
 	}
 	return s.answerError(c, err)
 }
@@ -124,10 +123,7 @@ func faultOf(c *fiber.Ctx, err error) *fault.Error {
 		return refused
 	}
 	var framework *fiber.Error
-	if errors.Is(err, fasthttp.ErrBodyTooLarge) || errors.As(err, &framework) && framework.Code == fiber.StatusRequestEntityTooLarge {
-		return fault.New(fault.PayloadTooLarge, "the body is larger than this endpoint takes")
-	}
-	if framework != nil {
+	if errors.As(err, &framework) {
 		switch {
 		case framework.Code == fiber.StatusMethodNotAllowed:
 			return fault.New(fault.MethodNotAllowed, "this path does not take the method %s", c.Method())

@@ -48,12 +48,8 @@ func (s *Server) frame(c *fiber.Ctx) (err error) {
 		took := time.Since(started)
 		route, status := routeOf(c), c.Response().StatusCode()
 		s.config.Observe(c.Method(), route, status, took)
-		level := slog.LevelDebug
-		if status >= 500 {
-			level = slog.LevelWarn
-		}
-		if s.logger.Enabled(c.Context(), level) {
-			s.logger.Log(c.Context(), level, "request", "method", c.Method(), "route", route, "status", status, "took", took, "request_id", id)
+		if s.logger.Enabled(c.Context(), slog.LevelDebug) {
+			s.logger.Debug("request", "method", c.Method(), "route", route, "status", status, "took", took, "request_id", id)
 		}
 	}()
 	if err := c.Next(); err != nil {
@@ -167,7 +163,13 @@ func callerOf(c *fiber.Ctx) application.Caller {
 	return caller
 }
 
-func adapt(handler http.Handler) fiber.Handler { return adaptor.HTTPHandler(handler) }
+func adapt(handler http.Handler) fiber.Handler {
+	handle := adaptor.HTTPHandler(handler)
+	return func(c *fiber.Ctx) error {
+		c.Request().ResetBody() // it would be read without a limit
+		return handle(c)
+	}
+}
 
 func (s *Server) me(c *fiber.Ctx) error {
 	caller := callerOf(c)

@@ -22,7 +22,7 @@ const (
 	hookPath   = "/api/v1/webhook/trigger"
 	hookPrefix = "/api/v1/hooks/"
 	hookAlias  = "/hooks/"
-	// hookTimeout bounds a call up to its commit; senders give up after 1 to 30 seconds.
+	// hookTimeout bounds each of our own steps of a call; senders give up after 1 to 30 seconds.
 	hookTimeout = 10 * time.Second
 	maxWait     = 60 * time.Second
 )
@@ -44,19 +44,19 @@ func hookToken(uri, authorization string) (string, bool) {
 
 // hook is the webhook call.
 func (s *Server) hook(c *fiber.Ctx) error {
-	if err := s.limitRate(c, c.Path()); err != nil {
+	text, _ := hookToken(c.Path(), c.Get(fiber.HeaderAuthorization))
+	if err := s.limitRate(c, text); err != nil {
 		return err
 	}
-	text, _ := hookToken(c.Path(), c.Get(fiber.HeaderAuthorization))
-	ctx, cancel := s.contextOf(hookTimeout)
-	defer cancel()
 	call := application.Call{
 		Token: text, Signatures: signatures(c), ContentType: c.Get(fiber.HeaderContentType), Client: s.client(c),
 		IdempotencyKey: idempotencyKey(c), RequestID: requestID(c), TraceParent: traceParent(c),
 	}
-	if err := s.readBody(ctx, c, &call); err != nil {
+	if err := s.readCall(c, &call); err != nil {
 		return err
 	}
+	ctx, cancel := s.contextOf(hookTimeout) // begins when the body is there, however slowly it came
+	defer cancel()
 	invocation, err := s.app.InvokeTrigger(ctx, call)
 	if err != nil {
 		return err
@@ -77,11 +77,13 @@ func (s *Server) hook(c *fiber.Ctx) error {
 	return data(c, fiber.StatusAccepted, invocation, nil)
 }
 
-// readBody copies the body, since the framework uses its buffer again for the next request,
-// and decompresses it. What is wrong with the compression is told after the checks that
-// come before reading; only the size counts at once.
-func (s *Server) readBody(ctx context.Context, c *fiber.Ctx, call *application.Call) error {
-	call.Signed = bytes.Clone(c.Request().Body())
+// readCall reads the body of a call and decompresses it. What is wrong with the compression
+// is told after the checks that come before parsing; only the size counts at once.
+func (s *Server) readCall(c *fiber.Ctx, call *application.Call) (err error) {
+	limit := s.bodyLimit(call.Token, c.Request().Header.ContentLength())
+	if call.Signed, err = readBody(c, limit); err != nil {
+		return err
+	}
 	switch strings.ToLower(c.Get(fiber.HeaderContentEncoding)) {
 	case "", "identity":
 		call.Body = call.Signed
@@ -91,7 +93,7 @@ func (s *Server) readBody(ctx context.Context, c *fiber.Ctx, call *application.C
 		call.Unreadable = fault.New(fault.UnsupportedMediaType, "the only Content-Encoding taken is gzip")
 		return nil
 	}
-	limit := s.app.BodyLimit(ctx, call.Token, -1)
+	limit = s.bodyLimit(call.Token, -1)
 	reader, err := gzip.NewReader(bytes.NewReader(call.Signed))
 	if err == nil {
 		call.Body, err = io.ReadAll(io.LimitReader(reader, int64(limit)+1))
@@ -103,6 +105,12 @@ func (s *Server) readBody(ctx context.Context, c *fiber.Ctx, call *application.C
 		call.Unreadable = fault.New(fault.InvalidJSON, "the body is not what Content-Encoding says: gzip")
 	}
 	return nil
+}
+
+func (s *Server) bodyLimit(text string, announced int) int {
+	ctx, cancel := s.contextOf(hookTimeout)
+	defer cancel()
+	return s.app.BodyLimit(ctx, text, announced)
 }
 
 func signatures(c *fiber.Ctx) []string {
@@ -136,8 +144,7 @@ func preferredWait(prefer string) time.Duration {
 
 // limitRate counts the call against its client's limit and says in the answer how much is
 // left (draft-ietf-httpapi-ratelimit-headers-10).
-func (s *Server) limitRate(c *fiber.Ctx, path string) error {
-	text, _ := hookToken(path, c.Get(fiber.HeaderAuthorization))
+func (s *Server) limitRate(c *fiber.Ctx, text string) error {
 	ctx, cancel := s.contextOf(hookTimeout)
 	defer cancel()
 	d, err := s.app.TakeRate(ctx, text, s.client(c))

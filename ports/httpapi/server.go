@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -54,27 +55,43 @@ func New(app *application.Application, config Config, logger *slog.Logger) *Serv
 	s.fiber = fiber.New(fiber.Config{
 		AppName:               "hooktrail",
 		DisableStartupMessage: true,
-		CaseSensitive:         true, // as hookToken and limitBody are
+		CaseSensitive:         true, // as hookToken is
 		Immutable:             true, // values outlive the request: they go into events
-		BodyLimit:             config.MaxBodyBytes,
-		ReadTimeout:           30 * time.Second,
-		WriteTimeout:          30 * time.Second,
-		IdleTimeout:           2 * time.Minute,
-		ReadBufferSize:        16 << 10,
-		ErrorHandler:          s.answerError,
+		// Handlers read bodies, each after the checks that come before, up to a limit of its own.
+		StreamRequestBody:            true,
+		DisablePreParseMultipartForm: true,
+		ReadTimeout:                  30 * time.Second,
+		WriteTimeout:                 30 * time.Second,
+		IdleTimeout:                  2 * time.Minute,
+		ReadBufferSize:               16 << 10,
+		ErrorHandler:                 s.answerError,
 		// Without a proxy header the framework trusts none; we walk X-Forwarded-For ourselves.
 		EnableTrustedProxyCheck: true,
 	})
 	server := s.fiber.Server()
-	server.HeaderReceived = s.limitBody
 	server.NoDefaultServerHeader = true
+	server.Handler = s.refuseUnknownMethods(server.Handler)
 	s.routes()
 	return s
 }
 
+// refuseUnknownMethods answers methods that the framework does not know, which it would do by
+// itself and in plain text.
+func (s *Server) refuseUnknownMethods(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		if slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
+			next(ctx)
+			return
+		}
+		c := s.fiber.AcquireCtx(ctx)
+		defer s.fiber.ReleaseCtx(c)
+		_ = s.answerUnread(c, fiber.ErrMethodNotAllowed) // fails only where an answer cannot be encoded
+	}
+}
+
 // Serve answers requests on a listener until Shutdown.
-func (s *Server) Serve(listener net.Listener) error {
-	if err := s.fiber.Listener(lingerListener{listener}); err != nil {
+func (s *Server) Serve(on net.Listener) error {
+	if err := s.fiber.Listener(listener{on, s.stopped}); err != nil {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
 	return nil
@@ -152,17 +169,6 @@ func (s *Server) ready(c *fiber.Ctx) error {
 		}
 	}
 	return c.JSON(fiber.Map{"status": "ready"})
-}
-
-// limitBody decides, from the header alone, how large a body may be.
-func (s *Server) limitBody(header *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	text, isHook := hookToken(string(header.RequestURI()), string(header.Peek("Authorization")))
-	if !isHook || !header.IsPost() {
-		return fasthttp.RequestConfig{MaxRequestBodySize: s.config.MaxBodyBytes}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	return fasthttp.RequestConfig{MaxRequestBodySize: s.app.BodyLimit(ctx, text, header.ContentLength())}
 }
 
 // requestTimeout bounds the work of a management request.

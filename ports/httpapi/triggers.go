@@ -15,7 +15,7 @@ import (
 func (s *Server) createTrigger(c *fiber.Ctx) error {
 	var command application.CreateTrigger
 	// One client asks for a secret by the name of the field that it gets back.
-	warnings, err := decode(c, &command, map[string]string{"has_secret": "generate_secret"})
+	warnings, err := s.decode(c, &command, map[string]string{"has_secret": "generate_secret"})
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func asOf(text string) (application.Moment, error) {
 
 func (s *Server) updateTrigger(c *fiber.Ctx) error {
 	var command application.UpdateTrigger
-	warnings, err := decode(c, &command, nil)
+	warnings, err := s.decode(c, &command, nil)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (r rotation) grace() (time.Duration, error) {
 
 func (s *Server) rotateToken(c *fiber.Ctx) error {
 	var r rotation
-	warnings, err := decode(c, &r, nil)
+	warnings, err := s.decode(c, &r, nil)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (s *Server) rotateToken(c *fiber.Ctx) error {
 
 func (s *Server) rotateSecret(c *fiber.Ctx) error {
 	var r rotation
-	warnings, err := decode(c, &r, nil)
+	warnings, err := s.decode(c, &r, nil)
 	if err != nil {
 		return err
 	}
