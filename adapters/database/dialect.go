@@ -76,6 +76,7 @@ type Column struct{ Name, Type string }
 // prepared statement run for each row on SQLite.
 type BulkStatement struct {
 	postgres, sqlite string
+	copying          string // for PostgreSQL; "" where rows may meet others
 	columns          int
 	keyLast          bool // in the SQLite statement the first column comes last
 }
@@ -100,7 +101,12 @@ func arrays(columns []Column) string {
 func Insert(table, suffix string, columns ...Column) BulkStatement {
 	list := strings.Join(names(columns), ", ")
 	holes := strings.TrimSuffix(strings.Repeat("?, ", len(columns)), ", ")
+	copying := ""
+	if suffix == "" {
+		copying = "COPY " + table + " (" + list + ") FROM STDIN (FORMAT binary)"
+	}
 	return BulkStatement{
+		copying:  copying,
 		postgres: sqlx.Rebind(sqlx.DOLLAR, "INSERT INTO "+table+" ("+list+") SELECT * FROM unnest("+arrays(columns)+") "+suffix),
 		sqlite:   "INSERT INTO " + table + " (" + list + ") VALUES (" + holes + ") " + suffix,
 		columns:  len(columns),

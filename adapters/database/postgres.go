@@ -93,39 +93,26 @@ type postgresSession struct {
 }
 
 func (s *postgresSession) run(ctx context.Context, statements []statement, commit bool) error {
-	batch := &pgx.Batch{}
-	if !s.open {
-		batch.Queue("BEGIN")
-		s.open = true
-	}
-	for _, st := range statements {
-		switch {
-		case st.bulk != nil:
-			batch.Queue(st.bulk.statement.postgres, st.bulk.columns...)
-		default:
-			batch.Queue(rebindDollar(st.sql), st.args...)
-		}
-		if each := st.each; each != nil {
-			batch.QueuedQueries[len(batch.QueuedQueries)-1].Query(func(rows pgx.Rows) error {
-				for rows.Next() {
-					if err := each(rows.Scan); err != nil {
-						rows.Close()
-						return err
-					}
-				}
-				return rows.Err()
-			})
-		}
-	}
-	if commit {
-		batch.Queue("COMMIT")
-	}
-	if err := s.conn.SendBatch(ctx, batch).Close(); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if commit {
-		s.open = false
+	p := &pipeline{conn: s.conn.Conn()}
+	if !s.open {
+		statements = append([]statement{{sql: "BEGIN"}}, statements...)
 	}
+	if commit {
+		statements = append(statements, statement{sql: "COMMIT"})
+	}
+	for _, st := range statements {
+		if err := p.add(ctx, st); err != nil {
+			return err
+		}
+	}
+	s.open = true
+	if err := p.run(ctx); err != nil {
+		return err
+	}
+	s.open = !commit
 	return nil
 }
 

@@ -231,14 +231,14 @@ const executionFields = `x.position, x.id, x.workspace_id, x.agent_id, x.trigger
 	x.created_at, x.started_at, x.completed_at, x.error_code, x.error_message, x.media_type, x.session_id, x.user_id, x.metadata,
 	x.retry_of, `
 
-const executionColumns = executionFields + "i.body AS input, o.body AS output"
+const executionColumns = executionFields + "i.payload AS input, o.payload AS output"
 
 // listColumns leave out inputs and outputs of more than 64 KiB: a page of the largest would
 // not fit into memory.
-const listColumns = executionFields + `CASE WHEN length(i.body) <= 65536 THEN i.body END AS input,
-	CASE WHEN length(o.body) <= 65536 THEN o.body END AS output`
+const listColumns = executionFields + `CASE WHEN length(i.payload) <= 65536 THEN i.payload END AS input,
+	CASE WHEN length(o.payload) <= 65536 THEN o.payload END AS output`
 
-const executionJoins = ` AS x LEFT JOIN payloads i ON i.position = x.position LEFT JOIN payloads o ON o.position = x.output_position `
+const executionJoins = ` AS x LEFT JOIN events i ON i.position = x.position LEFT JOIN events o ON o.position = x.output_position `
 
 func text(s *string) string {
 	if s == nil {
@@ -292,14 +292,14 @@ func (m *Models) Execution(ctx context.Context, workspace, id string) (applicati
 // Input reads what an execution was given, as it came in; false when it was erased.
 func (m *Models) Input(ctx context.Context, id string) ([]byte, string, bool, error) {
 	var row struct {
-		Body      []byte  `db:"body"`
+		Payload   []byte  `db:"payload"`
 		MediaType *string `db:"media_type"`
 	}
-	err := m.db.Get(ctx, &row, "SELECT p.body, x.media_type FROM "+m.executions.name+" x JOIN payloads p ON p.position = x.position WHERE x.id = ?", id)
+	err := m.db.Get(ctx, &row, "SELECT e.payload, x.media_type FROM "+m.executions.name+" x JOIN events e ON e.position = x.position WHERE x.id = ? AND e.payload IS NOT NULL", id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, "", false, nil
 	}
-	return row.Body, text(row.MediaType), err == nil, m.failed("read an input", err)
+	return row.Payload, text(row.MediaType), err == nil, m.failed("read an input", err)
 }
 
 // Executions lists executions, the newest first.

@@ -163,15 +163,15 @@ func (q *Queue) withInputs(ctx context.Context, picked []due) ([]application.Cla
 	}
 	var rows []struct {
 		Position int64  `db:"position"`
-		Body     []byte `db:"body"`
+		Payload  []byte `db:"payload"`
 	}
 	list := "SELECT CAST(asked.value AS BIGINT) FROM " + q.db.Dialect.Each("asked")
-	if err := q.db.Select(ctx, &rows, "SELECT position, body FROM payloads WHERE position IN ("+list+")", q.db.Dialect.List(positions)); err != nil {
+	if err := q.db.Select(ctx, &rows, "SELECT position, payload FROM events WHERE position IN ("+list+") AND payload IS NOT NULL", q.db.Dialect.List(positions)); err != nil {
 		return nil, q.failed("read inputs", err)
 	}
 	bodies := make(map[int64][]byte, len(rows))
 	for _, row := range rows {
-		bodies[row.Position] = row.Body
+		bodies[row.Position] = row.Payload
 	}
 	claimed := make([]application.Claimed, len(picked))
 	for i, d := range picked {

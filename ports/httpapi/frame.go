@@ -13,7 +13,6 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
-	"github.com/segmentio/ksuid"
 
 	"hooktrail/application"
 	"hooktrail/domain/apikey"
@@ -38,7 +37,7 @@ var (
 // answer. What is logged and measured is the route's pattern: a path may hold a token.
 func (s *Server) frame(c *fiber.Ctx) (err error) {
 	started := time.Now()
-	id := begin(c)
+	id := s.begin(c)
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			s.logger.Error("a handler panicked", "request_id", id, "route", c.Route().Path, "panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
@@ -59,10 +58,10 @@ func (s *Server) frame(c *fiber.Ctx) (err error) {
 }
 
 // begin gives a request its id, and its answer the headers that all answers have.
-func begin(c *fiber.Ctx) (id string) {
+func (s *Server) begin(c *fiber.Ctx) (id string) {
 	id = c.Get(headerRequestID)
 	if !acceptableRequestID.MatchString(id) {
-		id = ksuid.New().String()
+		id = s.app.NewID()
 	}
 	c.Locals(localRequestID, id)
 	c.Set(headerRequestID, id)

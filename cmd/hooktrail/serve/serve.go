@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
-	"github.com/segmentio/ksuid"
 	"go.uber.org/fx"
 	"go.uber.org/fx/fxevent"
 
@@ -193,7 +192,7 @@ const defaultWorkspace = "default_workspace"
 func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, appended *application.Broadcast, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(ksuid.New().String()))
+	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(newID()))
 	if err != nil {
 		return nil, fmt.Errorf("make the default workspace: %w", err)
 	}
@@ -202,7 +201,7 @@ func newApplication(config Config, db *database.DB, store *eventstore.Store, mod
 		AllowCommandRunner: config.AllowCommandRunner, RateLimit: config.RateLimit, MaxBodyBytes: config.MaxBodyBytes,
 	}, application.Dependencies{
 		Store: store, Views: models, Queue: queue, Secrets: ring, Runner: runners, Limiter: limiter, Logger: logger,
-		Now: time.Now, NewID: func() string { return ksuid.New().String() }, Random: rand.Reader, Jitter: mathrand.Float64,
+		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
 		Observe: metrics, Appended: appended,
 	})
 }
@@ -295,7 +294,7 @@ func work(lc fx.Lifecycle, config Config, app *application.Application, queue *w
 		return
 	}
 	w := worker.New(app, worker.Config{
-		ID: ksuid.New().String(), Concurrency: config.WorkerConcurrency, Lease: config.WorkerLease, Grace: config.ShutdownTimeout,
+		ID: newID(), Concurrency: config.WorkerConcurrency, Lease: config.WorkerLease, Grace: config.ShutdownTimeout,
 	}, logger)
 	background(lc, func(ctx context.Context) {
 		if config.Embedded() {
