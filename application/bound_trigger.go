@@ -8,7 +8,6 @@ import (
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/fault"
 	"hooktrail/domain/payload"
-	"hooktrail/domain/token"
 	"hooktrail/domain/trigger"
 )
 
@@ -23,15 +22,18 @@ type boundTrigger struct {
 	secrets map[string][]byte // by credential id
 }
 
+// lookupTimeout bounds what is asked of the store, or of the rate limit's, for the checks of a call.
+const lookupTimeout = 10 * time.Second
+
 // loadBound reads the trigger that a token belongs to; nil when there is none. joined says
 // that the reading had begun before, for another call, and so may have missed a change that
 // was answered before this call came in.
-func (app *Application) loadBound(ctx context.Context, hash []byte) (bound *boundTrigger, joined bool, err error) {
+func (app *Application) loadBound(ctx context.Context, hash string) (bound *boundTrigger, joined bool, err error) {
 	joined = true
-	found, err, _ := app.loads.Do(string(hash), func() (any, error) {
+	found, err, _ := app.loads.Do(hash, func() (any, error) {
 		joined = false
 		// Others may wait for this load: it must not end with the request that began it.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 		defer cancel()
 		return app.readBound(ctx, hash)
 	})
@@ -40,15 +42,15 @@ func (app *Application) loadBound(ctx context.Context, hash []byte) (bound *boun
 	}
 	bound, _ = found.(*boundTrigger)
 	if bound != nil {
-		app.triggers.Add(string(hash), bound)
+		app.triggers.Add(hash, bound)
 	} else {
-		app.triggers.Remove(string(hash))
+		app.triggers.Remove(hash)
 	}
 	return bound, joined, nil
 }
 
-func (app *Application) readBound(ctx context.Context, hash []byte) (*boundTrigger, error) {
-	credential, found, err := app.Store.CredentialByHash(ctx, hash)
+func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigger, error) {
+	credential, found, err := app.Store.CredentialByHash(ctx, []byte(hash))
 	if err != nil || !found || credential.Owner.Kind() != eventlog.TriggerStream {
 		return nil, err
 	}
@@ -77,15 +79,6 @@ func (app *Application) readBound(ctx context.Context, hash []byte) (*boundTrigg
 		}
 	}
 	return bound, nil
-}
-
-// peek gives what memory knows of the trigger that a token belongs to; nil when nothing.
-func (app *Application) peek(text string) *boundTrigger {
-	if !token.Valid(token.TriggerPrefix, text) {
-		return nil
-	}
-	bound, _ := app.triggers.Peek(string(app.Secrets.HashToken(text)))
-	return bound
 }
 
 func (b *boundTrigger) verify(call Call, now time.Time) error {

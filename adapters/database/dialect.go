@@ -14,7 +14,8 @@ type Dialect struct {
 	// AppendLock is the statement that makes appends wait for each other until commit; ""
 	// where the database has one writer anyway.
 	AppendLock string
-	// Notify is the statement that wakes other processes at commit; "" where there are none.
+	// Notify is the statement that wakes other processes at commit, with what they are told as
+	// its argument; "" where there are none.
 	Notify string
 	// Now is the expression for the database's clock in microseconds since 1970.
 	Now string
@@ -27,6 +28,12 @@ type Dialect struct {
 
 // AppendChannel is the channel on which appends are notified.
 const AppendChannel = "hooktrail_appended"
+
+// What is told on AppendChannel.
+const (
+	NoteAppended = "appended"
+	NoteDue      = "due" // workers may have something to run
+)
 
 func (d Dialect) rebind(sql string) string {
 	if d.bindType == sqlx.QUESTION {

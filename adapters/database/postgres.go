@@ -23,7 +23,7 @@ func postgresDialect() Dialect {
 	return Dialect{
 		Name:          Postgres,
 		AppendLock:    fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", appendLockKey),
-		Notify:        "SELECT pg_notify('" + AppendChannel + "', '')",
+		Notify:        "SELECT pg_notify('" + AppendChannel + "', ?)",
 		Now:           "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
 		bindType:      sqlx.DOLLAR,
 		inList:        " = ANY(?)",
@@ -65,7 +65,7 @@ func OpenPostgres(ctx context.Context, url string) (*DB, error) {
 		Dialect: postgresDialect(),
 		Read:    read,
 		writer:  postgresWriter{writes},
-		listen: func(ctx context.Context, channel string, woken func()) {
+		listen: func(ctx context.Context, channel string, woken func(note string)) {
 			listen(ctx, config.ConnConfig, channel, woken)
 		},
 		close: func() error {
@@ -169,11 +169,11 @@ func postgresUnavailable(err error) bool {
 
 // listen holds one connection of its own and returns only when ctx ends; a lost connection
 // counts as a wake-up, since notifications may have been missed meanwhile.
-func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken func()) {
+func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken func(note string)) {
 	wait := 50 * time.Millisecond
 	for {
 		// However the connection was lost, it is mended the same way.
-		_ = listenOnce(ctx, config, channel, func() { wait = 50 * time.Millisecond; woken() })
+		_ = listenOnce(ctx, config, channel, func(note string) { wait = 50 * time.Millisecond; woken(note) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -186,7 +186,7 @@ func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken f
 	}
 }
 
-func listenOnce(ctx context.Context, config *pgx.ConnConfig, channel string, woken func()) error {
+func listenOnce(ctx context.Context, config *pgx.ConnConfig, channel string, woken func(note string)) error {
 	conn, err := pgx.ConnectConfig(ctx, config.Copy())
 	if err != nil {
 		return err
@@ -199,11 +199,13 @@ func listenOnce(ctx context.Context, config *pgx.ConnConfig, channel string, wok
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return err
 	}
+	woken("")
 	for {
-		woken()
-		if _, err := conn.WaitForNotification(ctx); err != nil {
+		notification, err := conn.WaitForNotification(ctx)
+		if err != nil {
 			return err
 		}
+		woken(notification.Payload)
 	}
 }
 

@@ -65,8 +65,8 @@ func OpenSQLite(path string) (*DB, error) {
 		Dialect: sqliteDialect(),
 		Read:    read,
 		writer:  w,
-		listen: func(ctx context.Context, _ string, woken func()) {
-			woken()
+		listen: func(ctx context.Context, _ string, woken func(note string)) {
+			woken("")
 			<-ctx.Done()
 		},
 		close: func() error { return errors.Join(read.Close(), w.close(), write.Close()) },

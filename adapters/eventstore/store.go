@@ -6,7 +6,6 @@ package eventstore
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -88,7 +87,7 @@ func (s *Store) AppendLocked(ctx context.Context, decide func(ctx context.Contex
 	if first != "" {
 		s.ahead.learn(log, b)
 		s.committer.config.Observe(Batch{Appends: len(results), Events: len(b.events), Took: s.now().Sub(b.now)})
-		s.committer.appended()
+		s.committer.config.Appended(b.due)
 	}
 	return results, nil
 }
@@ -135,6 +134,7 @@ type batch struct {
 	head  logHead
 	now   time.Time
 	heads map[eventlog.StreamID]int64
+	due   bool // see eventlog.Append
 
 	events      []eventlog.Recorded
 	keys        []eventlog.IdempotencyKey
@@ -149,6 +149,7 @@ func (b *batch) admit(a *eventlog.Append) eventlog.Appended {
 	at := max(b.now.UnixMicro(), b.head.at)
 	b.head.at = at
 	first := len(b.events)
+	b.due = b.due || a.Due
 	for _, proposed := range a.Events {
 		b.head.position++
 		if !proposed.Fact {
@@ -203,13 +204,9 @@ func (s *Store) write(ctx context.Context, tx *database.Tx, b *batch) error {
 	)
 	for i := range b.events {
 		e := &b.events[i]
-		meta, err := json.Marshal(e.Meta)
-		if err != nil {
-			return fmt.Errorf("encode metadata: %w", err)
-		}
 		positions[i], versions[i], schemas[i], ats[i] = int64(e.Position), e.Version, int64(e.Schema), database.Micros(e.At)
 		ids[i], workspaces[i], streams[i], types[i], actors[i] = e.ID, e.WorkspaceID, string(e.Stream), e.Type, string(e.Meta.Actor)
-		metadata[i], data[i], facts[i], payloads[i] = string(meta), string(e.Data), e.Fact, e.Payload
+		metadata[i], data[i], facts[i], payloads[i] = string(e.Meta.JSON()), string(e.Data), e.Fact, e.Payload
 	}
 	tx.Bulk(insertEvents.With(positions, ids, workspaces, streams, versions, facts, types, schemas, ats, actors, metadata, data, payloads))
 	b.writeKeys(tx)
@@ -218,7 +215,11 @@ func (s *Store) write(ctx context.Context, tx *database.Tx, b *batch) error {
 		return fmt.Errorf("apply to the read models: %w", err)
 	}
 	if notify := tx.Dialect().Notify; notify != "" {
-		tx.Query(func(database.Scan) error { return nil }, notify)
+		note := database.NoteAppended
+		if b.due {
+			note = database.NoteDue
+		}
+		tx.Query(func(database.Scan) error { return nil }, notify, note)
 	}
 	return nil
 }

@@ -142,7 +142,7 @@ func (w *Worker) beat(ctx context.Context) {
 func (w *Worker) claimLoop(ctx, running context.Context) {
 	var looked time.Time
 	for ctx.Err() == nil {
-		appended := w.app.Appended.Next()
+		due := w.app.Due.Next()
 		free := w.config.Concurrency - len(w.slots)
 		if free == 0 {
 			select {
@@ -172,9 +172,9 @@ func (w *Worker) claimLoop(ctx, running context.Context) {
 			if ctx.Err() == nil {
 				w.logger.Warn("executions could not be claimed", "error", err)
 			}
-			wait, appended = w.config.Poll, nil
+			wait, due = w.config.Poll, nil
 		}
-		w.pause(ctx, appended, wait)
+		w.pause(ctx, due, wait)
 	}
 }
 
@@ -190,13 +190,13 @@ func (w *Worker) untilDue(ctx context.Context) (time.Duration, error) {
 // passedOverPause keeps a queue of which nothing may start from being looked at without end.
 const passedOverPause = 10 * time.Millisecond
 
-// pause waits for something new in the log, a run that ends, or the time given.
-func (w *Worker) pause(ctx context.Context, appended <-chan struct{}, wait time.Duration) {
+// pause waits for something to run, a run that ends, or the time given.
+func (w *Worker) pause(ctx context.Context, due <-chan struct{}, wait time.Duration) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-appended:
+	case <-due:
 	case <-w.freed:
 	case <-timer.C:
 	}

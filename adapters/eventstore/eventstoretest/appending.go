@@ -277,7 +277,7 @@ func testNothing(t *testing.T, b *databasetest.Backend) {
 
 func testAppendedIsTold(t *testing.T, b *databasetest.Backend) {
 	told := make(chan struct{}, 100)
-	store := newStore(t, b, eventstore.Config{Appended: func() { told <- struct{}{} }})
+	store := newStore(t, b, eventstore.Config{Appended: func(bool) { told <- struct{}{} }})
 	mustAppend(t, store, decide(newStream(), 0, event()))
 	<-told
 	_, err := store.Append(t.Context(), decide(newStream(), 5, event()))

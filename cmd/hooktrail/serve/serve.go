@@ -72,7 +72,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 				return telemetry.NewLogger(logs, config.format(logs), config.level())
 			},
 			func() *telemetry.Metrics { return telemetry.NewMetrics(Version) },
-			application.NewBroadcast,
+			newWakeUps,
 			openListener,
 			openDatabase,
 			openKeyRing,
@@ -97,6 +97,21 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			},
 		),
 	)
+}
+
+// wakeUps wake those who wait for something new in the log, and among them the workers when
+// there may be something to run.
+type wakeUps struct{ appended, due *application.Broadcast }
+
+func newWakeUps() wakeUps {
+	return wakeUps{appended: application.NewBroadcast(), due: application.NewBroadcast()}
+}
+
+func (w wakeUps) send(due bool) {
+	w.appended.Send()
+	if due {
+		w.due.Send()
+	}
 }
 
 // listener is the main listener; nil in a process without the role api.
@@ -160,9 +175,9 @@ func newReadModels(db *database.DB, listener listener) *readmodel.Models {
 	return readmodel.New(db, listener.url)
 }
 
-func newEventStore(lc fx.Lifecycle, config Config, db *database.DB, models *readmodel.Models, appended *application.Broadcast, metrics *telemetry.Metrics, logger *slog.Logger) *eventstore.Store {
+func newEventStore(lc fx.Lifecycle, config Config, db *database.DB, models *readmodel.Models, wake wakeUps, metrics *telemetry.Metrics, logger *slog.Logger) *eventstore.Store {
 	store := eventstore.New(db, models, eventstore.Config{
-		Queue: config.QueueLength, Now: time.Now, Logger: logger, Appended: appended.Send,
+		Queue: config.QueueLength, Now: time.Now, Logger: logger, Appended: wake.send,
 		Observe: func(b eventstore.Batch) { metrics.Committed(b.Appends, b.Events, b.Waiting, b.Took, b.Err != nil) },
 	})
 	lc.Append(fx.StopHook(store.Close))
@@ -189,7 +204,7 @@ func newRunners(lc fx.Lifecycle, config Config) application.AgentRunner {
 // defaultWorkspace is the name of the setting that holds the default workspace's id.
 const defaultWorkspace = "default_workspace"
 
-func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, appended *application.Broadcast, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
+func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(newID()))
@@ -202,7 +217,7 @@ func newApplication(config Config, db *database.DB, store *eventstore.Store, mod
 	}, application.Dependencies{
 		Store: store, Views: models, Queue: queue, Secrets: ring, Runner: runners, Limiter: limiter, Logger: logger,
 		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
-		Observe: metrics, Appended: appended,
+		Observe: metrics, Appended: wake.appended, Due: wake.due,
 	})
 }
 
@@ -228,19 +243,21 @@ func background(lc fx.Lifecycle, run func(ctx context.Context)) {
 }
 
 // listenForAppends wakes those who wait when another replica has appended.
-func listenForAppends(lc fx.Lifecycle, db *database.DB, appended *application.Broadcast) {
-	background(lc, func(ctx context.Context) { db.Listen(ctx, database.AppendChannel, appended.Send) })
+func listenForAppends(lc fx.Lifecycle, db *database.DB, wake wakeUps) {
+	background(lc, func(ctx context.Context) {
+		db.Listen(ctx, database.AppendChannel, func(note string) { wake.send(note != database.NoteAppended) })
+	})
 }
 
 // followLog runs what follows the log behind the answers.
-func followLog(lc fx.Lifecycle, config Config, db *database.DB, appended *application.Broadcast, metrics *telemetry.Metrics, logger *slog.Logger) error {
+func followLog(lc fx.Lifecycle, config Config, db *database.DB, wake wakeUps, metrics *telemetry.Metrics, logger *slog.Logger) error {
 	if !config.has(RoleWorker) {
 		return nil
 	}
 	statistics := readmodel.NewStatistics(db)
 	subscriber, err := eventstore.Subscribe(db, eventstore.Subscription{
 		Group: readmodel.StatisticsGroup, Where: readmodel.StatisticsEvents, Batch: 10_000, CountByStream: true, Linger: 200 * time.Millisecond,
-		Wake: appended.Next, Begin: statistics.Begin, Flush: statistics.Flush,
+		Wake: wake.appended.Next, Begin: statistics.Begin, Flush: statistics.Flush,
 	}, watermill.NewSlogLogger(logger))
 	if err != nil {
 		return err
