@@ -19,7 +19,7 @@ type boundTrigger struct {
 	trigger trigger.Trigger
 	agent   agent.Agent
 	schema  *payload.Schema
-	secrets map[string][]byte // by credential id
+	keys    map[string]*trigger.Key // by credential id
 }
 
 // lookupTimeout bounds what is asked of the store, or of the rate limit's, for the checks of a call.
@@ -54,7 +54,7 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 	if err != nil || !found || credential.Owner.Kind() != eventlog.TriggerStream {
 		return nil, err
 	}
-	bound := &boundTrigger{readAt: app.Now(), tokenID: credential.ID, secrets: map[string][]byte{}}
+	bound := &boundTrigger{readAt: app.Now(), tokenID: credential.ID, keys: map[string]*trigger.Key{}}
 	if bound.trigger, err = fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0); err != nil {
 		return nil, err
 	}
@@ -66,9 +66,11 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 		if !found {
 			continue // replaced at this moment; the version check sees it
 		}
-		if bound.secrets[id], err = app.Secrets.Open(sealed, id); err != nil {
+		secret, err := app.Secrets.Open(sealed, id)
+		if err != nil {
 			return nil, err
 		}
+		bound.keys[id] = trigger.NewKey(secret)
 	}
 	if bound.agent, err = fold[agent.Agent](ctx, app.Store, agent.Codec, eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), 0); err != nil {
 		return nil, err
@@ -85,13 +87,13 @@ func (b *boundTrigger) verify(call Call, now time.Time) error {
 	if !b.trigger.HasSecret() {
 		return nil
 	}
-	var secrets [][]byte
+	var keys []*trigger.Key
 	for _, id := range b.trigger.SecretsAt(now) {
-		if secret, kept := b.secrets[id]; kept {
-			secrets = append(secrets, secret)
+		if key, kept := b.keys[id]; kept {
+			keys = append(keys, key)
 		}
 	}
-	if !trigger.Verify(call.Signatures, secrets, call.Signed) {
+	if !trigger.Verify(call.Signatures, keys, call.Signed) {
 		return fault.New(fault.InvalidSignature, "a valid signature of the exact body is required, as X-Webhook-Signature: sha256=<hex HMAC-SHA256>")
 	}
 	return nil

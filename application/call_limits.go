@@ -18,7 +18,7 @@ const maxRefusalAge = time.Second
 func (app *Application) TakeRate(ctx context.Context, presented *Presented, client netip.Addr) (RateDecision, error) {
 	known := app.peek(presented)
 	limit, scope := app.rateLimit(known)
-	d, err := app.takeRate(ctx, scope+clientip.Key(client), limit)
+	d, err := app.takeRate(ctx, scope, client, limit)
 	if err != nil {
 		return d, err
 	}
@@ -35,7 +35,7 @@ func (app *Application) TakeRate(ctx context.Context, presented *Presented, clie
 	if limitNow == limit && scopeNow == scope {
 		return d, nil
 	}
-	return app.takeRate(ctx, scopeNow+clientip.Key(client), limitNow)
+	return app.takeRate(ctx, scopeNow, client, limitNow)
 }
 
 // rateLimit gives the limit of calls to a trigger and the scope in which they count: ""
@@ -47,13 +47,13 @@ func (app *Application) rateLimit(bound *boundTrigger) (limit int, scope string)
 	return *bound.trigger.Options.RateLimit, bound.trigger.ID + " "
 }
 
-func (app *Application) takeRate(ctx context.Context, key string, limit int) (RateDecision, error) {
+func (app *Application) takeRate(ctx context.Context, scope string, client netip.Addr, limit int) (RateDecision, error) {
 	if limit == 0 {
 		return RateDecision{Allowed: true}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	d, err := app.Limiter.Take(ctx, key, limit)
+	d, err := app.Limiter.Take(ctx, scope+clientip.Key(client), limit)
 	return d, refusal(err)
 }
 

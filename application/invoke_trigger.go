@@ -48,9 +48,9 @@ type Invocation struct {
 	Replayed    bool
 }
 
-// JSON writes the answer.
-func (i *Invocation) JSON() []byte {
-	return jsonobject.New(320).Text("id", i.ID).Text("execution_id", i.ExecutionID).Text("trigger_id", i.TriggerID).
+// AddTo adds the invocation to an object that is being written.
+func (i *Invocation) AddTo(o jsonobject.Object, name string) jsonobject.Object {
+	return o.Begin(name).Text("id", i.ID).Text("execution_id", i.ExecutionID).Text("trigger_id", i.TriggerID).
 		Text("agent_id", i.AgentID).Text("status", string(i.Status)).Time("created_at", i.CreatedAt).End()
 }
 

@@ -116,7 +116,7 @@ type Succeeded struct {
 
 // JSON writes the event.
 func (e Succeeded) JSON() []byte {
-	return jsonobject.New(128).Int("attempt", e.Attempt).Raw("output", e.Output.JSON()).End()
+	return e.Output.AddTo(jsonobject.New(128).Int("attempt", e.Attempt), "output").End()
 }
 
 // GaveUp ends an execution without one: the dead letter.

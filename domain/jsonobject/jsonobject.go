@@ -16,7 +16,7 @@ type Object []byte
 func New(size int) Object { return append(make(Object, 0, size), '{') }
 
 func (o Object) name(name string) Object {
-	if len(o) > 1 {
+	if o[len(o)-1] != '{' {
 		o = append(o, ',')
 	}
 	return append(append(append(o, '"'), name...), '"', ':')
@@ -56,11 +56,11 @@ func (o Object) Time(name string, value time.Time) Object {
 	return append(value.AppendFormat(append(o.name(name), '"'), time.RFC3339Nano), '"')
 }
 
-// Raw adds a value that is JSON already.
-func (o Object) Raw(name string, value []byte) Object { return append(o.name(name), value...) }
+// Begin begins an object inside the object, to which all is added until its End.
+func (o Object) Begin(name string) Object { return append(o.name(name), '{') }
 
-// End closes the object.
-func (o Object) End() []byte { return append(o, '}') }
+// End ends the object that was begun last.
+func (o Object) End() Object { return append(o, '}') }
 
 func appendText(out []byte, value string) []byte {
 	for i := range len(value) {

@@ -68,9 +68,9 @@ type Digest struct {
 	Size   int    `json:"size"`   // bytes
 }
 
-// JSON writes the digest.
-func (d Digest) JSON() []byte {
-	return jsonobject.New(96).Text("sha256", d.SHA256).Int("size", d.Size).End()
+// AddTo adds the digest to an object that is being written.
+func (d Digest) AddTo(o jsonobject.Object, name string) jsonobject.Object {
+	return o.Begin(name).Text("sha256", d.SHA256).Int("size", d.Size).End()
 }
 
 // Invoked is an accepted call. It creates the execution of that id.
@@ -90,8 +90,8 @@ type Invoked struct {
 
 // JSON writes the event.
 func (e Invoked) JSON() []byte {
-	return jsonobject.New(384).Text("execution_id", e.ExecutionID).Text("agent_id", e.AgentID).Bool("runs", e.Runs).
-		Raw("input", e.Input.JSON()).TextIfAny("media_type", e.MediaType).Text("token_id", e.TokenID).BoolIfTrue("signed", e.Signed).
+	o := jsonobject.New(384).Text("execution_id", e.ExecutionID).Text("agent_id", e.AgentID).Bool("runs", e.Runs)
+	return e.Input.AddTo(o, "input").TextIfAny("media_type", e.MediaType).Text("token_id", e.TokenID).BoolIfTrue("signed", e.Signed).
 		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).End()
 }
 

@@ -27,6 +27,15 @@ const (
 	localCaller     = "caller"
 )
 
+// As bytes they need not be brought into their usual form for every answer.
+var (
+	nameRequestID          = []byte(headerRequestID)
+	nameContentTypeOptions = []byte(fiber.HeaderXContentTypeOptions)
+	nameCacheControl       = []byte(fiber.HeaderCacheControl)
+	noSniff                = []byte("nosniff")
+	noStore                = []byte("no-store")
+)
+
 var (
 	acceptableRequestID = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
 	// W3C Trace Context, "traceparent header".
@@ -59,14 +68,14 @@ func (s *Server) frame(c *fiber.Ctx) (err error) {
 
 // begin gives a request its id, and its answer the headers that all answers have.
 func (s *Server) begin(c *fiber.Ctx) (id string) {
-	id = c.Get(headerRequestID)
-	if !acceptableRequestID.MatchString(id) {
-		id = s.app.NewID()
+	if id = c.Get(headerRequestID); id == "" || !acceptableRequestID.MatchString(id) {
+		id = s.config.NewID()
 	}
 	c.Locals(localRequestID, id)
-	c.Set(headerRequestID, id)
-	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
-	c.Set(fiber.HeaderCacheControl, "no-store")
+	answer := &c.Response().Header
+	answer.SetCanonical(nameRequestID, []byte(id))
+	answer.SetCanonical(nameContentTypeOptions, noSniff)
+	answer.SetCanonical(nameCacheControl, noStore)
 	return id
 }
 

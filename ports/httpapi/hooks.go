@@ -78,7 +78,7 @@ func (s *Server) hook(c *fiber.Ctx) error {
 		}
 	}
 	c.Status(fiber.StatusAccepted).Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	return c.Send(jsonobject.New(400).Raw("data", invocation.JSON()).End())
+	return c.Send(invocation.AddTo(jsonobject.New(320), "data").End())
 }
 
 // readCall reads the body of a call and decompresses it. What is wrong with the compression

@@ -223,7 +223,7 @@ func newApplication(config Config, db *database.DB, store *eventstore.Store, mod
 
 func newHTTPServer(config Config, app *application.Application, db *database.DB, metrics *telemetry.Metrics, logger *slog.Logger) *httpapi.Server {
 	httpConfig := httpapi.Config{
-		TrustedProxies: config.trustedProxies, Observe: metrics.Request,
+		TrustedProxies: config.trustedProxies, NewID: newID, Observe: metrics.Request,
 		Ready: func(ctx context.Context) error { return db.Read.PingContext(ctx) },
 	}
 	if config.MetricsAddr == "" {
