@@ -263,7 +263,7 @@ func followLog(lc fx.Lifecycle, config Config, db *database.DB, wake wakeUps, me
 		return err
 	}
 	metrics.Register("hooktrail_executions_waiting", "Executions that wait for a worker or for their next attempt, counted up to 100,000.", func() float64 {
-		return count(db, "SELECT count(*) FROM (SELECT 1 FROM executions WHERE due_at IS NOT NULL LIMIT 100000) AS waiting")
+		return count(db, "SELECT count(*) FROM (SELECT 1 FROM execution_queue WHERE due_at IS NOT NULL LIMIT 100000) AS waiting")
 	})
 	metrics.Register("hooktrail_dead_letters", "Events that a consumer of the log has given up.", func() float64 {
 		return count(db, "SELECT count(*) FROM dead_letters")
