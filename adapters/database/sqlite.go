@@ -60,7 +60,7 @@ func OpenSQLite(path string) (*DB, error) {
 	}
 	read.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
 	read.SetMaxIdleConns(max(4, runtime.GOMAXPROCS(0)))
-	w := &sqliteWriter{db: write, seat: make(chan struct{}, 1), prepared: map[string]*sql.Stmt{}, bulks: map[string]driver.StmtExecContext{}}
+	w := &sqliteWriter{db: write, seat: make(chan struct{}, 1), prepared: map[string]*sql.Stmt{}, bulks: map[string]bulkStatement{}}
 	return &DB{
 		Dialect: sqliteDialect(),
 		Read:    read,
@@ -79,7 +79,7 @@ type sqliteWriter struct {
 	seat     chan struct{}
 	conn     *sql.Conn
 	prepared map[string]*sql.Stmt
-	bulks    map[string]driver.StmtExecContext
+	bulks    map[string]bulkStatement
 }
 
 func (w *sqliteWriter) begin(ctx context.Context) (session, error) {
@@ -99,17 +99,24 @@ func (w *sqliteWriter) begin(ctx context.Context) (session, error) {
 	return &sqliteSession{sqliteWriter: w}, nil
 }
 
-// close gives the connection back, so that it is closed together with its pool: otherwise
-// the file stays open, and its write-ahead log is not folded in.
+// close gives the connection back without its statements, so that it is closed together with
+// its pool: otherwise the file stays open, and its write-ahead log is not folded in.
 func (w *sqliteWriter) close() error {
 	w.seat <- struct{}{}
 	defer func() { <-w.seat }()
 	if w.conn == nil {
 		return nil
 	}
-	conn := w.conn
-	w.conn, w.prepared, w.bulks = nil, map[string]*sql.Stmt{}, map[string]driver.StmtExecContext{}
-	return conn.Close()
+	var errs []error
+	for _, prepared := range w.prepared {
+		errs = append(errs, prepared.Close())
+	}
+	for _, prepared := range w.bulks {
+		errs = append(errs, prepared.Close())
+	}
+	errs = append(errs, w.conn.Close())
+	w.conn, w.prepared, w.bulks = nil, map[string]*sql.Stmt{}, map[string]bulkStatement{}
+	return errors.Join(errs...)
 }
 
 type sqliteSession struct {
@@ -193,7 +200,7 @@ func (s *sqliteSession) rows(ctx context.Context, conn driver.Conn, bulk *Bulk) 
 		if err != nil {
 			return err
 		}
-		prepared = made.(driver.StmtExecContext)
+		prepared = made.(bulkStatement)
 		s.bulks[bulk.statement.sqlite] = prepared
 	}
 	args := make([]any, bulk.statement.columns)
@@ -208,6 +215,12 @@ func (s *sqliteSession) rows(ctx context.Context, conn driver.Conn, bulk *Bulk) 
 		}
 	}
 	return nil
+}
+
+// bulkStatement is a statement prepared on the driver.
+type bulkStatement interface {
+	driver.Stmt
+	driver.StmtExecContext
 }
 
 func (s *sqliteSession) abort() {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -187,6 +189,25 @@ func TestBulk(t *testing.T) {
 		}, things())
 		require.Panics(t, func() { insert.With([]string{"a"}) })
 	})
+}
+
+// TestCloseFoldsTheLogIn finds one file, whole, when the embedded store has been closed.
+func TestCloseFoldsTheLogIn(t *testing.T) {
+	t.Parallel()
+	b := databasetest.SQLite(filepath.Join(t.TempDir(), "x.db"))
+	db := b.Open(t)
+	insert := database.Insert("settings", "", database.Column{Name: "name", Type: "text"}, database.Column{Name: "value", Type: "bytea"})
+	require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error {
+		set(tx, "a", "1")
+		tx.Bulk(insert.With([]string{"b", "c", "d"}, [][]byte{{1}, {2}, {3}}))
+		return nil
+	}))
+	require.Len(t, settings(t, db), 4)
+	b.Shutdown(t)
+	files, err := os.ReadDir(filepath.Dir(b.Path))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	require.Len(t, settings(t, b.Open(t)), 4)
 }
 
 func TestLists(t *testing.T) {
