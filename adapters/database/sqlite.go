@@ -6,10 +6,13 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/jmoiron/sqlx"
@@ -80,6 +83,7 @@ type sqliteWriter struct {
 	conn     *sql.Conn
 	prepared map[string]*sql.Stmt
 	bulks    map[string]bulkStatement
+	args     []driver.NamedValue // of a bulk statement; empty in between
 }
 
 func (w *sqliteWriter) begin(ctx context.Context) (session, error) {
@@ -191,36 +195,113 @@ func (s *sqliteSession) one(ctx context.Context, st statement) error {
 	return rows.Err()
 }
 
-// rows runs a bulk statement for each of its rows, on the driver itself: what database/sql
-// does around every call costs as much as a small row.
+// rows runs a bulk statement for many of its rows at a time, on the driver itself: what is done
+// around every call and for every statement costs as much as a small row.
 func (s *sqliteSession) rows(ctx context.Context, conn driver.Conn, bulk *Bulk) error {
-	prepared, known := s.bulks[bulk.statement.sqlite]
-	if !known {
-		made, err := conn.Prepare(bulk.statement.sqlite)
+	for from := 0; from < bulk.Len(); {
+		step := bulk.statement.sqlite.step(bulk.Len() - from)
+		prepared, err := s.prepareBulk(conn, bulk.statement.sqlite.sql(step))
 		if err != nil {
 			return err
 		}
-		prepared = made.(bulkStatement)
-		s.bulks[bulk.statement.sqlite] = prepared
-	}
-	args := make([]any, bulk.statement.columns)
-	named := make([]driver.NamedValue, len(args))
-	for i := range bulk.Len() {
-		bulk.row(i, args)
-		for n, arg := range args {
-			named[n] = driver.NamedValue{Ordinal: n + 1, Value: arg}
-		}
-		if _, err := prepared.ExecContext(ctx, named); err != nil {
+		s.args = bulk.appendCells(s.args[:0], from, from+step)
+		_, err = prepared.ExecContext(ctx, s.args)
+		clear(s.args)
+		if err != nil {
 			return err
 		}
+		from += step
 	}
 	return nil
+}
+
+func (s *sqliteSession) prepareBulk(conn driver.Conn, text string) (bulkStatement, error) {
+	if known, found := s.bulks[text]; found {
+		return known, nil
+	}
+	made, err := conn.Prepare(text)
+	if err != nil {
+		return nil, err
+	}
+	s.bulks[text] = made.(bulkStatement)
+	return s.bulks[text], nil
 }
 
 // bulkStatement is a statement prepared on the driver.
 type bulkStatement interface {
 	driver.Stmt
 	driver.StmtExecContext
+}
+
+// sqliteBulk is the text of a bulk statement.
+type sqliteBulk struct {
+	texts   []string // for 1, 2, 4 … rows; for 1 alone where a statement takes no more
+	keyLast bool     // the first column comes last
+}
+
+// mostRows of one statement: more make it no cheaper.
+const mostRows = 64
+
+func sqliteInsert(table, suffix string, columns []string) sqliteBulk {
+	row := "(" + strings.TrimSuffix(strings.Repeat("?, ", len(columns)), ", ") + ")"
+	var bulk sqliteBulk
+	for rows := 1; rows <= mostRows; rows *= 2 {
+		bulk.texts = append(bulk.texts,
+			"INSERT INTO "+table+" ("+strings.Join(columns, ", ")+") VALUES "+row+strings.Repeat(", "+row, rows-1)+" "+suffix)
+	}
+	return bulk
+}
+
+// step is how many of the rows the next statement takes. There are few such numbers, so that
+// all statements stay prepared.
+func (b sqliteBulk) step(rows int) int {
+	return 1 << min(bits.Len(uint(rows))-1, len(b.texts)-1)
+}
+
+func (b sqliteBulk) sql(step int) string { return b.texts[bits.Len(uint(step))-1] }
+
+// appendCells adds the values of some rows to args, one row behind the other.
+func (b Bulk) appendCells(args []driver.NamedValue, from, to int) []driver.NamedValue {
+	width := len(b.columns)
+	args = slices.Grow(args, (to-from)*width)[:(to-from)*width]
+	for c, column := range b.columns {
+		if b.statement.sqlite.keyLast {
+			c = (c + width - 1) % width
+		}
+		for i := from; i < to; i++ {
+			n := (i-from)*width + c
+			args[n] = driver.NamedValue{Ordinal: n + 1, Value: cell(column, i)}
+		}
+	}
+	return args
+}
+
+func cell(column any, i int) driver.Value {
+	switch values := column.(type) {
+	case []string:
+		return values[i]
+	case []int64:
+		return values[i]
+	case []bool:
+		return values[i]
+	case [][]byte:
+		if values[i] == nil {
+			return nil
+		}
+		return values[i]
+	case []*string:
+		if values[i] == nil {
+			return nil
+		}
+		return *values[i]
+	case []*int64:
+		if values[i] == nil {
+			return nil
+		}
+		return *values[i]
+	default:
+		panic("bulk column of a type that is not supported")
+	}
 }
 
 func (s *sqliteSession) abort() {

@@ -191,6 +191,39 @@ func TestBulk(t *testing.T) {
 	})
 }
 
+// TestBulkOfAnySize writes batches around the sizes in which SQLite takes rows, and refuses
+// whole batches for their last row.
+func TestBulkOfAnySize(t *testing.T) {
+	columns := []database.Column{{Name: "name", Type: "text"}, {Name: "value", Type: "bytea"}}
+	insert := database.Insert("settings", "", columns...)
+	double := database.Update("settings", []string{"new.value"}, columns...)
+	databasetest.Each(t, pgtest.Database, func(t *testing.T, b *databasetest.Backend) {
+		db := b.Open(t)
+		want := map[string]string{}
+		for _, size := range []int{1, 2, 3, 7, 31, 64, 65, 127, 200} {
+			names, values, doubled := make([]string, size), make([][]byte, size), make([][]byte, size)
+			for i := range size {
+				names[i], values[i] = strconv.Itoa(size)+" "+strconv.Itoa(i), []byte(strconv.Itoa(i))
+				doubled[i] = []byte(strconv.Itoa(2 * i))
+				want[names[i]] = strconv.Itoa(2 * i)
+			}
+			require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error {
+				tx.Bulk(insert.With(names, values))
+				tx.Bulk(double.With(names, doubled))
+				return nil
+			}))
+			require.Equal(t, want, settings(t, db))
+			names = append([]string{strconv.Itoa(size) + " more"}, names[size-1:]...)
+			err := db.Write(t.Context(), func(tx *database.Tx) error {
+				tx.Bulk(insert.With(names, [][]byte{{1}, {2}}))
+				return nil
+			})
+			require.True(t, database.IsDuplicate(err), "%v", err)
+			require.Equal(t, want, settings(t, db))
+		}
+	})
+}
+
 // TestCloseFoldsTheLogIn finds one file, whole, when the embedded store has been closed.
 func TestCloseFoldsTheLogIn(t *testing.T) {
 	t.Parallel()
