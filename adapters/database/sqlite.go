@@ -45,8 +45,11 @@ func OpenSQLite(path string) (*DB, error) {
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("open the embedded store: %w", err)
 	}
-	pragmas := url.Values{"_pragma": {
-		"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)", "temp_store(MEMORY)",
+	// The page size counts for a new file, and there only until the first page is written, which
+	// the journal mode does: the driver sets it last. Twice the usual size makes for fewer pages, which
+	// a batch writes twice: to the write-ahead log and by a checkpoint.
+	pragmas := url.Values{"_journal_mode": {"WAL"}, "_pragma": {
+		"page_size(8192)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)", "temp_store(MEMORY)",
 		"cache_size(-32768)", "journal_size_limit(67108864)",
 	}}
 	source := func(extra string) string {
