@@ -79,13 +79,13 @@ const (
 // Column is a column of a bulk statement with its type in PostgreSQL's words.
 type Column struct{ Name, Type string }
 
-// BulkStatement is a statement for many rows at once: one array a column on PostgreSQL, a
-// prepared statement run for each row on SQLite.
+// BulkStatement is a statement for many rows at once: one array a column on PostgreSQL, a few
+// prepared statements of so many rows each on SQLite.
 type BulkStatement struct {
-	postgres, sqlite string
-	copying          string // for PostgreSQL; "" where rows may meet others
-	columns          int
-	keyLast          bool // in the SQLite statement the first column comes last
+	postgres string
+	copying  string // for PostgreSQL; "" where rows may meet others
+	sqlite   sqliteBulk
+	columns  int
 }
 
 func names(columns []Column) []string {
@@ -107,7 +107,6 @@ func arrays(columns []Column) string {
 // Insert declares an insert of many rows. suffix, such as an ON CONFLICT clause, may be "".
 func Insert(table, suffix string, columns ...Column) BulkStatement {
 	list := strings.Join(names(columns), ", ")
-	holes := strings.TrimSuffix(strings.Repeat("?, ", len(columns)), ", ")
 	copying := ""
 	if suffix == "" {
 		copying = "COPY " + table + " (" + list + ") FROM STDIN (FORMAT binary)"
@@ -115,7 +114,7 @@ func Insert(table, suffix string, columns ...Column) BulkStatement {
 	return BulkStatement{
 		copying:  copying,
 		postgres: sqlx.Rebind(sqlx.DOLLAR, "INSERT INTO "+table+" ("+list+") SELECT * FROM unnest("+arrays(columns)+") "+suffix),
-		sqlite:   "INSERT INTO " + table + " (" + list + ") VALUES (" + holes + ") " + suffix,
+		sqlite:   sqliteInsert(table, suffix, names(columns)),
 		columns:  len(columns),
 	}
 }
@@ -137,9 +136,11 @@ func Update(table string, sets []string, columns ...Column) BulkStatement {
 	}
 	return BulkStatement{
 		postgres: sqlx.Rebind(sqlx.DOLLAR, "UPDATE "+table+" AS old SET "+list+" FROM unnest("+arrays(columns)+") AS "+row+" WHERE old."+key+" = new."+key),
-		sqlite:   "UPDATE " + table + " AS old SET " + strings.Join(holes, ", ") + " WHERE old." + key + " = ?",
-		columns:  len(columns),
-		keyLast:  true,
+		sqlite: sqliteBulk{
+			texts:   []string{"UPDATE " + table + " AS old SET " + strings.Join(holes, ", ") + " WHERE old." + key + " = ?"},
+			keyLast: true,
+		},
+		columns: len(columns),
 	}
 }
 
@@ -153,7 +154,7 @@ type Bulk struct {
 // With adds the values to a bulk statement.
 func (b BulkStatement) With(columns ...any) Bulk {
 	if len(columns) != b.columns {
-		panic("bulk statement with a wrong number of columns: " + b.sqlite)
+		panic("bulk statement with a wrong number of columns: " + b.postgres)
 	}
 	return Bulk{statement: b, columns: columns}
 }
@@ -167,39 +168,5 @@ func (b Bulk) Len() int {
 		return len(column)
 	default:
 		panic("the first column of a bulk statement must be []string or []int64")
-	}
-}
-
-// row puts the values of row i into args.
-func (b Bulk) row(i int, args []any) {
-	for c, column := range b.columns {
-		if b.statement.keyLast {
-			c = (c + len(b.columns) - 1) % len(b.columns)
-		}
-		switch values := column.(type) {
-		case []string:
-			args[c] = values[i]
-		case []int64:
-			args[c] = values[i]
-		case []bool:
-			args[c] = values[i]
-		case [][]byte:
-			args[c] = nil
-			if values[i] != nil {
-				args[c] = values[i]
-			}
-		case []*string:
-			args[c] = nil
-			if values[i] != nil {
-				args[c] = *values[i]
-			}
-		case []*int64:
-			args[c] = nil
-			if values[i] != nil {
-				args[c] = *values[i]
-			}
-		default:
-			panic("bulk column of a type that is not supported")
-		}
 	}
 }
