@@ -232,10 +232,11 @@ func (app *Application) AwaitExecution(ctx context.Context, workspace, id string
 			return view, nil
 		case <-time.After(awaitPause): //nolint:forbidigo // a pause, of which nothing depends on the time
 		}
-		// Another replica may run it: then the log's growth is the only sign.
+		// Another replica may run it: then the log's growth is the only sign, or none.
 		select {
 		case <-ended.signal:
 		case <-appended:
+		case <-time.After(awaitPoll): //nolint:forbidigo // likewise
 		case <-deadline.Done():
 			return view, nil
 		}
@@ -244,5 +245,8 @@ func (app *Application) AwaitExecution(ctx context.Context, workspace, id string
 
 // awaitPause keeps a busy log from making every waiter read all the time.
 const awaitPause = 25 * time.Millisecond
+
+// awaitPoll is how soon an end is seen of which nobody told this process.
+const awaitPoll = time.Second
 
 var errCancelled = fmt.Errorf("the execution was cancelled")

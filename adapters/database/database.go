@@ -20,6 +20,7 @@ type DB struct {
 	// Read is the pool for queries outside transactions.
 	Read   *sqlx.DB
 	writer writer
+	others func() bool // whether other processes may wait to be woken
 	listen func(ctx context.Context, channel string, woken func(note string))
 	close  func() error
 }
@@ -52,6 +53,7 @@ type Scan func(dest ...any) error
 type Tx struct {
 	dialect Dialect
 	session session
+	others  func() bool
 	queue   []statement
 }
 
@@ -66,6 +68,13 @@ func (tx *Tx) Exec(sql string, args ...any) {
 // Query queues a query; each is called for every row when the queue is flushed.
 func (tx *Tx) Query(each func(scan Scan) error, sql string, args ...any) {
 	tx.queue = append(tx.queue, statement{sql: sql, args: args, each: each})
+}
+
+// Notify queues that other processes, if there are any, are told something at the commit.
+func (tx *Tx) Notify(note string) {
+	if tx.others() {
+		tx.Query(func(Scan) error { return nil }, "SELECT pg_notify('"+AppendChannel+"', ?)", note)
+	}
 }
 
 // Bulk queues one statement for many rows.
@@ -93,7 +102,7 @@ func (db *DB) Write(ctx context.Context, do func(tx *Tx) error) error {
 		return db.classify(err)
 	}
 	defer s.abort()
-	tx := &Tx{dialect: db.Dialect, session: s}
+	tx := &Tx{dialect: db.Dialect, session: s, others: db.others}
 	if err := do(tx); err != nil {
 		return db.classify(err)
 	}

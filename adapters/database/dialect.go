@@ -14,9 +14,6 @@ type Dialect struct {
 	// AppendLock is the statement that makes appends wait for each other until commit; ""
 	// where the database has one writer anyway.
 	AppendLock string
-	// Notify is the statement that wakes other processes at commit, with what they are told as
-	// its argument; "" where there are none.
-	Notify string
 	// Now is the expression for the database's clock in microseconds since 1970.
 	Now string
 

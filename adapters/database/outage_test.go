@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"net"
 	"path/filepath"
+	"sync"
 	"strings"
 	"testing"
 	"time"
@@ -201,7 +202,7 @@ func TestListen(t *testing.T) {
 		notify := func() {
 			t.Helper()
 			require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error {
-				tx.Query(func(database.Scan) error { return nil }, db.Dialect.Notify, database.NoteAppended)
+				tx.Notify(database.NoteAppended)
 				return nil
 			}))
 		}
@@ -216,6 +217,37 @@ func TestListen(t *testing.T) {
 		}
 		stop()
 		<-ended
+	})
+	t.Run("alone and together", func(t *testing.T) {
+		t.Parallel()
+		b := databasetest.Postgres(pgtest.Database(t))
+		one, two := b.Open(t), b.Open(t)
+		notes := make(chan string, 1000)
+		ctx, stop := context.WithCancel(t.Context())
+		var listening sync.WaitGroup
+		listening.Go(func() { one.Listen(ctx, database.AppendChannel, func(note string) { notes <- note }) })
+		require.Empty(t, <-notes, "it begins to listen")
+		told := func() bool { // whether what is told comes back
+			require.NoError(t, one.Write(t.Context(), func(tx *database.Tx) error { tx.Notify("note"); return nil }))
+			_, err := two.Read.ExecContext(t.Context(), "SELECT pg_notify($1, 'end')", database.AppendChannel)
+			require.NoError(t, err)
+			seen := false
+			for note := range notes {
+				switch note {
+				case "note":
+					seen = true
+				case "end":
+					return seen
+				}
+			}
+			return seen
+		}
+		require.True(t, told(), "others may be there")
+		require.Eventually(t, func() bool { return !told() }, 20*time.Second, 50*time.Millisecond, "nobody is there")
+		listening.Go(func() { two.Listen(ctx, database.AppendChannel, func(string) {}) })
+		require.Eventually(t, told, 20*time.Second, 5*time.Millisecond, "another process is there")
+		stop()
+		listening.Wait()
 	})
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()

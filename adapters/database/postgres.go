@@ -23,7 +23,6 @@ func postgresDialect() Dialect {
 	return Dialect{
 		Name:          Postgres,
 		AppendLock:    fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", appendLockKey),
-		Notify:        "SELECT pg_notify('" + AppendChannel + "', ?)",
 		Now:           "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
 		bindType:      sqlx.DOLLAR,
 		inList:        " = ANY(?)",
@@ -61,12 +60,22 @@ func OpenPostgres(ctx context.Context, url string) (*DB, error) {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
 	read := sqlx.NewDb(stdlib.OpenDBFromPool(reads), "pgx")
+	here := newPresence()
+	tell := func(ctx context.Context, note string) {
+		ctx, cancel := context.WithTimeout(ctx, presenceBeat)
+		defer cancel()
+		_, _ = read.ExecContext(ctx, "SELECT pg_notify('"+AppendChannel+"', $1)", note)
+	}
 	return &DB{
+		others:  here.others,
 		Dialect: postgresDialect(),
 		Read:    read,
 		writer:  postgresWriter{writes},
 		listen: func(ctx context.Context, channel string, woken func(note string)) {
-			listen(ctx, config.ConnConfig, channel, woken)
+			var beating sync.WaitGroup
+			defer beating.Wait()
+			beating.Go(func() { here.beat(ctx, tell) })
+			listen(ctx, config.ConnConfig, channel, here, woken)
 		},
 		close: func() error {
 			err := read.Close()
@@ -169,11 +178,11 @@ func postgresUnavailable(err error) bool {
 
 // listen holds one connection of its own and returns only when ctx ends; a lost connection
 // counts as a wake-up, since notifications may have been missed meanwhile.
-func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken func(note string)) {
+func listen(ctx context.Context, config *pgx.ConnConfig, channel string, here *presence, woken func(note string)) {
 	wait := 50 * time.Millisecond
 	for {
 		// However the connection was lost, it is mended the same way.
-		_ = listenOnce(ctx, config, channel, func(note string) { wait = 50 * time.Millisecond; woken(note) })
+		_ = listenOnce(ctx, config, channel, here, func(note string) { wait = 50 * time.Millisecond; woken(note) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -186,7 +195,7 @@ func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken f
 	}
 }
 
-func listenOnce(ctx context.Context, config *pgx.ConnConfig, channel string, woken func(note string)) error {
+func listenOnce(ctx context.Context, config *pgx.ConnConfig, channel string, here *presence, woken func(note string)) error {
 	conn, err := pgx.ConnectConfig(ctx, config.Copy())
 	if err != nil {
 		return err
@@ -199,13 +208,17 @@ func listenOnce(ctx context.Context, config *pgx.ConnConfig, channel string, wok
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return err
 	}
+	here.begin()
+	defer here.end()
 	woken("")
 	for {
 		notification, err := conn.WaitForNotification(ctx)
 		if err != nil {
 			return err
 		}
-		woken(notification.Payload)
+		if !here.took(notification.Payload) {
+			woken(notification.Payload)
+		}
 	}
 }
 

@@ -50,7 +50,7 @@ func OpenSQLite(path string) (*DB, error) {
 	// a batch writes twice: to the write-ahead log and by a checkpoint.
 	pragmas := url.Values{"_journal_mode": {"WAL"}, "_pragma": {
 		"page_size(8192)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)", "temp_store(MEMORY)",
-		"cache_size(-32768)", "journal_size_limit(67108864)",
+		"cache_size(-16384)", "journal_size_limit(67108864)",
 	}}
 	source := func(extra string) string {
 		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas.Encode() + extra
@@ -70,6 +70,7 @@ func OpenSQLite(path string) (*DB, error) {
 	return &DB{
 		Dialect: sqliteDialect(),
 		Read:    read,
+		others:  func() bool { return false },
 		writer:  w,
 		listen: func(ctx context.Context, _ string, woken func(note string)) {
 			woken("")

@@ -214,12 +214,10 @@ func (s *Store) write(ctx context.Context, tx *database.Tx, b *batch) error {
 	if err := s.projector.Apply(ctx, tx, b.events); err != nil {
 		return fmt.Errorf("apply to the read models: %w", err)
 	}
-	if notify := tx.Dialect().Notify; notify != "" {
-		note := database.NoteAppended
-		if b.due {
-			note = database.NoteDue
-		}
-		tx.Query(func(database.Scan) error { return nil }, notify, note)
+	if b.due {
+		tx.Notify(database.NoteDue)
+	} else {
+		tx.Notify(database.NoteAppended)
 	}
 	return nil
 }
