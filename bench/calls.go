@@ -58,7 +58,7 @@ func (r *report) calls(ctx context.Context, s settings, h *host, b *bed) error {
 			kept = append(kept, one)
 		}
 	}
-	if err := r.alternate(ctx, s, h, kept); err != nil {
+	if err := r.alternate(ctx, s, h, bareName, kept); err != nil {
 		return err
 	}
 	return r.half(ctx, s, h, b, hmac)

@@ -98,12 +98,14 @@ func (r *report) judgeLarge(store string) {
 	}
 	var slowest cell
 	for _, c := range r.Cells {
-		if c.Store == store && strings.HasPrefix(c.Name, listName) && c.P99 > slowest.P99 {
+		if c.Store == store && strings.HasPrefix(c.Name, listName) && !slowest.Failed && (c.Failed || c.P99 > slowest.P99) {
 			slowest = c
 		}
 	}
 	if slowest.P99 > 0 {
 		r.below(store, "p99 of page 1 of the slowest list, ms ("+strings.TrimPrefix(slowest.Name, listName)+")", 20, slowest.P99)
+		last := &r.Promises[len(r.Promises)-1]
+		last.Met = last.Met && !slowest.Failed
 	}
 	if start, ok := r.find(store, startName); ok {
 		r.below(store, "start-up with the large log, the slowest of three, s", 2, start.P99/1000)

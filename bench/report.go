@@ -38,7 +38,9 @@ type cell struct {
 	// Bare is the bare handler's calls a second in the same minutes: what the machine gave.
 	Bare float64            `json:"bare_per_second,omitempty"`
 	Cost map[string]float64 `json:"per_execution,omitempty"`
-	Note string             `json:"note,omitempty"`
+	// Failed marks what ended in a refusal, which the note tells.
+	Failed bool   `json:"failed,omitempty"`
+	Note   string `json:"note,omitempty"`
 }
 
 // results are what a run leaves in a file.

@@ -90,8 +90,9 @@ const breath = 100 * time.Millisecond
 
 // alternate measures subjects in short slices by turns, so that all of them meet the same
 // machine, whatever else it does meanwhile.
-func (r *report) alternate(ctx context.Context, s settings, h *host, subjects []*subject) error {
+func (r *report) alternate(ctx context.Context, s settings, h *host, reference string, subjects []*subject) error {
 	bare := h.bareSubject()
+	bare.name = reference
 	all := append([]*subject{bare}, subjects...)
 	for round := range s.rounds {
 		progress("%s: round %d of %d over %d cells", r.store, round+1, s.rounds, len(all))
