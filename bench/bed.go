@@ -68,8 +68,11 @@ func (b *bed) open(ctx context.Context) (*database.DB, error) {
 	if b.url != "" {
 		return database.OpenPostgres(ctx, b.url)
 	}
-	return database.OpenSQLite(filepath.Join(b.dir, "hooktrail.db"))
+	return database.OpenSQLite(b.file())
 }
+
+// file is the embedded store.
+func (b *bed) file() string { return filepath.Join(b.dir, "hooktrail.db") }
 
 // run sends calls and keeps count for the ledger.
 func (b *bed) run(ctx context.Context, l load) (outcome, error) {

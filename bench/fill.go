@@ -27,7 +27,7 @@ func (onlyTheLog) Apply(context.Context, *database.Tx, []eventlog.Recorded) erro
 // grows with the number of events and not with their size.
 const fillBody = `{"action":"opened","number":42,"text":"xxxxxxxxxxxxxxxxxxxxxxxx"}`
 
-const fillBatch = 4500 // events of a transaction
+const fillBatch = 15000 // events of a transaction
 
 // fill gives the log a number of events of the kinds that calls leave: an agent, triggers, and
 // calls of these with their executions. The server must be stopped. It goes through the event

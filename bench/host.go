@@ -138,7 +138,7 @@ func (h *host) bed(ctx context.Context, name string) (*bed, error) {
 	b := &bed{host: h, binary: h.settings.binary, profile: h.settings.profile, dir: filepath.Join(h.dir, name)}
 	b.drop = func() error { return os.RemoveAll(b.dir) }
 	b.environment = []string{
-		"HOOKTRAIL_ADDR=" + addr, "HOOKTRAIL_API_KEY=" + benchKey, "HOOKTRAIL_RATE_LIMIT=0", "HOOKTRAIL_LOG_LEVEL=warn",
+		"HOOKTRAIL_ADDR=" + addr, "HOOKTRAIL_API_KEY=" + benchKey, "HOOKTRAIL_RATE_LIMIT=0", "HOOKTRAIL_LOG_LEVEL=error",
 		"HOOKTRAIL_DATA_DIR=" + b.dir, "HOOKTRAIL_WORKER_CONCURRENCY=256",
 	}
 	if b.profile != "" {

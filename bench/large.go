@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -45,6 +47,11 @@ func (r *report) large(ctx context.Context, s settings, h *host) error {
 	if err := b.settle(ctx); err != nil {
 		return err
 	}
+	size, err := b.size(ctx)
+	if err != nil {
+		return err
+	}
+	r.say("%.1f GiB on disk, %.0f bytes an event with its share of the read models", float64(size)/(1<<30), float64(size)/float64(s.events))
 	if err := r.beside(ctx, s, h, func() ([]cell, error) { return b.startUp(ctx) }); err != nil {
 		return err
 	}
@@ -109,23 +116,54 @@ func (b *bed) settle(ctx context.Context) error {
 	})
 }
 
+// size is what the store takes on the disk.
+func (b *bed) size(ctx context.Context) (int64, error) {
+	if b.url == "" {
+		file, err := os.Stat(b.file())
+		if err != nil {
+			return 0, err
+		}
+		return file.Size(), nil
+	}
+	var size int64
+	err := onDatabase(ctx, b.url, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT pg_database_size(current_database())").Scan(&size)
+	})
+	return size, err
+}
+
 var rebuilt = regexp.MustCompile(`rebuilt all read models from (\d+) events in (\S+) \((\d+) events/s\)`)
+
+// rebuildAtMost ends a rebuild that would keep the run from ending.
+const rebuildAtMost = time.Hour
 
 // rebuild measures the making of the read models from the log.
 func (b *bed) rebuild(ctx context.Context) ([]cell, error) {
-	progress("projections rebuild")
+	ctx, cancel := context.WithTimeout(ctx, rebuildAtMost)
+	defer cancel()
 	cmd := exec.CommandContext(ctx, b.binary, "projections", "rebuild")
 	cmd.Env = append(os.Environ(), b.environment...)
-	output, err := cmd.CombinedOutput()
+	output, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("rebuild: %w: %s", err, output[max(0, len(output)-2000):])
+		return nil, err
 	}
-	found := rebuilt.FindSubmatch(output)
-	if found == nil {
-		return nil, fmt.Errorf("rebuild said: %s", output[max(0, len(output)-2000):])
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
 	}
-	rate, err := strconv.ParseFloat(string(found[3]), 64)
-	return []cell{{Name: rebuildName, PerSecond: rate, Note: string(found[1]) + " events in " + string(found[2])}}, err
+	var found []string
+	told := time.Now()
+	for lines := bufio.NewScanner(output); lines.Scan(); {
+		if found = rebuilt.FindStringSubmatch(lines.Text()); found == nil && time.Since(told) > 5*time.Second {
+			told = time.Now()
+			progress("projections rebuild: %s", lines.Text())
+		}
+	}
+	if err := cmd.Wait(); err != nil || found == nil {
+		return nil, fmt.Errorf("projections rebuild did not say that it is done: %w", errors.Join(context.Cause(ctx), err))
+	}
+	rate, err := strconv.ParseFloat(found[3], 64)
+	return []cell{{Name: rebuildName, PerSecond: rate, Note: found[1] + " events in " + found[2]}}, err
 }
 
 // startUp measures the time until the server says that it is ready, three times, and leaves

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -60,7 +59,7 @@ func (r *report) shed(ctx context.Context, s settings, h *host) error {
 // stall keeps the database from committing appends for a while, as a slow disk would.
 func (b *bed) stall(ctx context.Context, d time.Duration) error {
 	if b.url == "" {
-		db, err := sql.Open("sqlite", "file:"+filepath.Join(b.dir, "hooktrail.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate")
+		db, err := sql.Open("sqlite", "file:"+b.file()+"?_pragma=busy_timeout(5000)&_txlock=immediate")
 		if err != nil {
 			return err
 		}

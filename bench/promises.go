@@ -127,5 +127,8 @@ func (r *report) judgeSoak(store string) {
 	}
 	first, last := minutes[0], minutes[len(minutes)-1]
 	r.below(store, "server's memory in the first minute of full load, MiB", 150, first.ServerRSS)
+	if len(minutes) == 1 {
+		return
+	}
 	r.below(store, fmt.Sprintf("server's memory in minute %d of full load, MiB", len(minutes)), 150, last.ServerRSS)
 }
