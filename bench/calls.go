@@ -23,7 +23,7 @@ func (r *report) calls(ctx context.Context, s settings, h *host, b *bed) error {
 	hmac, bearer, many := b.requests(signed, signature()), b.requests(plain, ""), b.requests(spread, "")
 	// Every trigger is loaded once before it is measured.
 	for _, requests := range [][][]byte{hmac, bearer, many} {
-		if _, err := b.run(ctx, load{connections: 16, duration: 300 * time.Millisecond, requests: requests}); err != nil {
+		if _, err := b.run(ctx, load{connections: 64, duration: 500 * time.Millisecond, requests: requests}); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}
 	}

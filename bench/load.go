@@ -126,13 +126,15 @@ func (l load) send(ctx context.Context, conn net.Conn, number int, start time.Ti
 	next := start.Add(pace * time.Duration(number) / time.Duration(max(l.connections, 1)))
 	for n := number; ; n += l.connections {
 		began := time.Now()
-		if pace > 0 {
+		if pace > 0 && next.Before(until) {
 			wait := time.NewTimer(time.Until(next))
 			select {
 			case <-ctx.Done():
 				return o, ctx.Err()
 			case <-wait.C:
 			}
+		}
+		if pace > 0 {
 			began, next = next, next.Add(pace) // a late answer makes the ones behind it late too
 		}
 		if !began.Before(until) {

@@ -46,16 +46,15 @@ func (s *subject) measure(ctx context.Context, duration time.Duration) (sample, 
 			return m, err
 		}
 	}
-	server, database, own := usageOf(s.server), usageOf(s.database), usageOf(os.Getpid())
+	server, database, own := processorTime(s.server), processorTime(s.database), processorTime(os.Getpid())
 	memory := watchMemory(s.server)
 	m.outcome, err = s.run(ctx, duration)
 	m.serverRSS = memory()
 	if err != nil {
 		return m, fmt.Errorf("%s: %w", s.name, err)
 	}
-	after := usageOf(s.database)
-	m.serverCPU, m.databaseCPU = usageOf(s.server).cpu-server.cpu, after.cpu-database.cpu
-	m.loadCPU, m.databaseRSS = usageOf(os.Getpid()).cpu-own.cpu, after.rss
+	m.serverCPU, m.databaseCPU = processorTime(s.server)-server, processorTime(s.database)-database
+	m.loadCPU, m.databaseRSS = processorTime(os.Getpid())-own, familyMiB(s.database)
 	if s.bed != nil {
 		if m.commits, m.appends, err = s.bed.commits(ctx); err != nil {
 			return m, err

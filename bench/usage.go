@@ -13,20 +13,14 @@ import (
 	"time"
 )
 
-// usage is what a process and its children have used so far.
-type usage struct {
-	cpu time.Duration
-	rss float64 // MiB
-}
-
 const clockTick = 10 * time.Millisecond // sysconf(_SC_CLK_TCK) is 100 on every Linux that Go runs on
 
-// usageOf adds up a server process and its children, which a database has.
-func usageOf(pid int) usage {
+// family calls each for a server process and its children, which a database has, with what
+// proc(5) tells of it behind the name.
+func family(pid int, each func(pid int, fields []string)) {
 	if pid == 0 {
-		return usage{}
+		return
 	}
-	var u usage
 	entries, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, entry := range entries {
 		content, err := os.ReadFile(entry)
@@ -35,25 +29,36 @@ func usageOf(pid int) usage {
 		}
 		_, rest, _ := strings.Cut(string(content), ") ")
 		fields := strings.Fields(rest)
-		if len(fields) < 15 {
-			continue
-		}
 		own, _ := strconv.Atoi(filepath.Base(filepath.Dir(entry)))
-		parent, _ := strconv.Atoi(fields[1])
-		if own != pid && (parent != pid || pid == os.Getpid()) {
-			continue // our own children are the servers, which are counted by themselves
+		// Our own children are the servers, which are counted by themselves.
+		if len(fields) >= 15 && (own == pid || fields[1] == strconv.Itoa(pid) && pid != os.Getpid()) {
+			each(own, fields)
 		}
-		user, _ := strconv.ParseInt(fields[11], 10, 64)
-		system, _ := strconv.ParseInt(fields[12], 10, 64)
-		u.cpu += time.Duration(user+system) * clockTick
-		if own == pid && pid != os.Getpid() { // what children that have ended had used
-			user, _ := strconv.ParseInt(fields[13], 10, 64)
-			system, _ := strconv.ParseInt(fields[14], 10, 64)
-			u.cpu += time.Duration(user+system) * clockTick
-		}
-		u.rss += proportionalMiB(own)
 	}
-	return u
+}
+
+// processorTime is what a server process and its children have used so far, those included
+// that have ended.
+func processorTime(pid int) time.Duration {
+	var ticks int64
+	family(pid, func(own int, fields []string) {
+		last := 13 // user, system
+		if own == pid && pid != os.Getpid() {
+			last = 15 // and both of children that have ended
+		}
+		for _, field := range fields[11:last] {
+			n, _ := strconv.ParseInt(field, 10, 64)
+			ticks += n
+		}
+	})
+	return time.Duration(ticks) * clockTick
+}
+
+// familyMiB is the memory of a server process and its children.
+func familyMiB(pid int) float64 {
+	total := 0.0
+	family(pid, func(own int, _ []string) { total += proportionalMiB(own) })
+	return total
 }
 
 // proportionalMiB is the memory of a process, its share of what it shares counted as such:
