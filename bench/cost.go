@@ -68,7 +68,7 @@ func (h *host) counter(ctx context.Context, b *bed) (counter, error) {
 	if !seen {
 		return counter{"by pg_stat_database and pg_stat_user_tables", b.tuples, func(context.Context) error { return nil }}, nil
 	}
-	return counter{"by pg_stat_statements", b.statements, func(ctx context.Context) error { return h.trackStatements(ctx, "none") }}, h.trackStatements(ctx, "top")
+	return counter{"by pg_stat_statements, without BEGIN and COMMIT", b.statements, func(ctx context.Context) error { return h.trackStatements(ctx, "none") }}, h.trackStatements(ctx, "top")
 }
 
 func (b *bed) appended(ctx context.Context) (map[string]float64, error) {
@@ -81,19 +81,24 @@ func (b *bed) appended(ctx context.Context) (map[string]float64, error) {
 }
 
 // statements counts what the bed's database was asked. Rows are those of statements that
-// begin with the word, which is how all of ours are written.
+// begin with the word, which is how all of ours are written. BEGIN and COMMIT are left out:
+// those prepared before the counting was switched on escape it.
 func (b *bed) statements(ctx context.Context) (map[string]float64, error) {
-	var statements, commits, inserted, updated, deleted float64
-	err := b.host.onServer(ctx, func(conn *pgx.Conn) error {
+	counts, err := b.appended(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var statements, inserted, updated, deleted float64
+	err = b.host.onServer(ctx, func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT coalesce(sum(calls), 0)::float8,
-			coalesce(sum(calls) FILTER (WHERE query ILIKE 'commit%'), 0)::float8,
 			coalesce(sum(rows) FILTER (WHERE query ILIKE 'insert%'), 0)::float8,
 			coalesce(sum(rows) FILTER (WHERE query ILIKE 'update%'), 0)::float8,
 			coalesce(sum(rows) FILTER (WHERE query ILIKE 'delete%'), 0)::float8
-			FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = $1)`, b.databaseName()).
-			Scan(&statements, &commits, &inserted, &updated, &deleted)
+			FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = $1) AND upper(query) NOT IN ('BEGIN', 'COMMIT')`, b.databaseName()).
+			Scan(&statements, &inserted, &updated, &deleted)
 	})
-	return map[string]float64{"statements": statements, "commits": commits, "rows inserted": inserted, "rows updated": updated, "rows deleted": deleted}, err
+	counts["statements"], counts["rows inserted"], counts["rows updated"], counts["rows deleted"] = statements, inserted, updated, deleted
+	return counts, err
 }
 
 // statisticsDelay is how long a connection without work keeps its counts to itself.
@@ -104,16 +109,21 @@ func (b *bed) tuples(ctx context.Context) (map[string]float64, error) {
 	if err := pause(ctx, statisticsDelay); err != nil {
 		return nil, err
 	}
-	var commits, inserted, updated, deleted float64
-	err := onDatabase(ctx, b.url, func(conn *pgx.Conn) error {
-		err := conn.QueryRow(ctx, "SELECT xact_commit::float8 FROM pg_stat_database WHERE datname = current_database()").Scan(&commits)
+	counts, err := b.appended(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var transactions, inserted, updated, deleted float64
+	err = onDatabase(ctx, b.url, func(conn *pgx.Conn) error {
+		err := conn.QueryRow(ctx, "SELECT xact_commit::float8 FROM pg_stat_database WHERE datname = current_database()").Scan(&transactions)
 		if err != nil {
 			return err
 		}
 		return conn.QueryRow(ctx, "SELECT coalesce(sum(n_tup_ins), 0)::float8, coalesce(sum(n_tup_upd), 0)::float8, coalesce(sum(n_tup_del), 0)::float8 FROM pg_stat_user_tables").
 			Scan(&inserted, &updated, &deleted)
 	})
-	return map[string]float64{"commits and reads": commits, "rows inserted": inserted, "rows updated": updated, "rows deleted": deleted}, err
+	counts["transactions, reading ones included"], counts["rows inserted"], counts["rows updated"], counts["rows deleted"] = transactions, inserted, updated, deleted
+	return counts, err
 }
 
 func (b *bed) databaseName() string {
