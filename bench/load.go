@@ -27,82 +27,117 @@ type outcome struct {
 	done    int
 	refused int
 	took    time.Duration
-	times   []time.Duration
+	times   []time.Duration // sorted
 }
 
-func (o outcome) perSecond() float64 { return float64(o.done) / o.took.Seconds() }
+func (o *outcome) add(more outcome) {
+	o.done += more.done
+	o.refused += more.refused
+	o.took += more.took
+	o.times = append(o.times, more.times...)
+	slices.Sort(o.times)
+}
 
+func (o outcome) perSecond() float64 {
+	if o.took == 0 {
+		return 0
+	}
+	return float64(o.done) / o.took.Seconds()
+}
+
+// quantile gives milliseconds.
 func (o outcome) quantile(q float64) float64 {
 	if len(o.times) == 0 {
 		return 0
 	}
-	return float64(o.times[min(int(q*float64(len(o.times))), len(o.times)-1)]) / float64(time.Millisecond)
+	return ms(o.times[min(int(q*float64(len(o.times))), len(o.times)-1)])
 }
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// slack is how long answers may take beyond the time of a load.
+const slack = 30 * time.Second
 
 // run sends until the duration is over. An answer with another status than 503 beside the
 // expected one ends it with an error: a fast refusal is no throughput.
 func (l load) run(ctx context.Context) (outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.duration+30*time.Second)
-	defer cancel()
-	var (
-		mu     sync.Mutex
-		total  outcome
-		failed error
-		wg     sync.WaitGroup
-	)
-	began := time.Now()
-	until := began.Add(l.duration)
-	for i := range l.connections {
-		wg.Go(func() {
-			one, err := l.connection(ctx, i, until)
-			mu.Lock()
-			defer mu.Unlock()
-			total.done += one.done
-			total.refused += one.refused
-			total.times = append(total.times, one.times...)
-			if err != nil && failed == nil {
-				failed = err
-			}
-		})
-	}
-	wg.Wait()
-	total.took = time.Since(began)
-	slices.Sort(total.times)
-	return total, failed
-}
-
-func (l load) connection(ctx context.Context, number int, until time.Time) (outcome, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", l.addr)
+	connections, err := l.connect(ctx)
+	defer func() {
+		for _, conn := range connections {
+			conn.Close()
+		}
+	}()
 	if err != nil {
 		return outcome{}, err
 	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return outcome{}, err
+	defer context.AfterFunc(ctx, func() { // an interrupt does not wait for answers
+		for _, conn := range connections {
+			_ = conn.SetDeadline(time.Now())
+		}
+	})()
+	parts, errs := make([]outcome, l.connections), make([]error, l.connections)
+	var wg sync.WaitGroup
+	began := time.Now()
+	for i, conn := range connections {
+		wg.Go(func() { parts[i], errs[i] = l.send(ctx, conn, i, began) })
 	}
-	reader := bufio.NewReaderSize(conn, 16<<10)
-	o := outcome{times: make([]time.Duration, 0, 1<<14)}
+	wg.Wait()
+	total := outcome{took: time.Since(began)}
+	for i, part := range parts {
+		total.done += part.done
+		total.refused += part.refused
+		total.times = append(total.times, part.times...)
+		if err == nil {
+			err = errs[i]
+		}
+	}
+	slices.Sort(total.times)
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return total, err
+}
+
+// connect opens all connections before the clock runs.
+func (l load) connect(ctx context.Context) ([]net.Conn, error) {
+	var dialer net.Dialer
+	var connections []net.Conn
+	for range l.connections {
+		conn, err := dialer.DialContext(ctx, "tcp", l.addr)
+		if err != nil {
+			return connections, err
+		}
+		connections = append(connections, conn)
+		if err := conn.SetDeadline(time.Now().Add(l.duration + slack)); err != nil {
+			return connections, err
+		}
+	}
+	return connections, nil
+}
+
+func (l load) send(ctx context.Context, conn net.Conn, number int, start time.Time) (outcome, error) {
+	reader := bufio.NewReaderSize(conn, 2<<10)
+	var o outcome
 	var pace time.Duration
 	if l.rate > 0 {
 		pace = time.Second * time.Duration(l.connections) / time.Duration(l.rate)
 	}
-	next := time.Now().Add(pace * time.Duration(number) / time.Duration(max(l.connections, 1)))
+	until := start.Add(l.duration)
+	next := start.Add(pace * time.Duration(number) / time.Duration(max(l.connections, 1)))
 	for n := number; ; n += l.connections {
-		if pace > 0 {
+		began := time.Now()
+		if pace > 0 && next.Before(until) {
 			wait := time.NewTimer(time.Until(next))
 			select {
 			case <-ctx.Done():
-				return o, nil
+				return o, ctx.Err()
 			case <-wait.C:
 			}
 		}
-		began := time.Now()
 		if pace > 0 {
 			began, next = next, next.Add(pace) // a late answer makes the ones behind it late too
 		}
-		if !began.Before(until) || ctx.Err() != nil {
+		if !began.Before(until) {
 			return o, nil
 		}
 		if _, err := conn.Write(l.requests[n%len(l.requests)]); err != nil {
@@ -144,7 +179,7 @@ func readAnswer(reader *bufio.Reader) (int, error) {
 			if status, err = strconv.Atoi(string(line[9:12])); err != nil {
 				return 0, err
 			}
-		case len(line) > 16 && bytes.EqualFold(line[:15], []byte("content-length:")):
+		case len(line) > 15 && bytes.EqualFold(line[:15], []byte("content-length:")):
 			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[15:]))); err != nil {
 				return 0, err
 			}

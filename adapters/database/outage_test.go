@@ -6,8 +6,8 @@ import (
 	"database/sql/driver"
 	"net"
 	"path/filepath"
-	"sync"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
