@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,9 +29,12 @@ type step struct {
 }
 
 // copyRows is from how many rows on COPY is cheaper than an INSERT, whose plan is kept.
-const copyRows = 4
+const copyRows = 16
 
-func (p *pipeline) front() *pgproto3.Frontend { return p.conn.PgConn().Frontend() }
+// largestKept is how large a buffer is kept for the next pipeline.
+const largestKept = 1 << 20
+
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // add queues a statement. The first use of one on a connection takes a round trip, and so
 // nothing is sent before all are queued.
@@ -55,22 +59,43 @@ func (p *pipeline) add(ctx context.Context, st statement) (err error) {
 	return nil
 }
 
+// send writes all messages at once: the driver's buffer would be made anew each time, and
+// grow to the size of a batch in many steps.
 func (p *pipeline) send() error {
-	front := p.front()
+	buffer := buffers.Get().(*[]byte)
+	out, err := (*buffer)[:0], error(nil)
 	for i := range p.steps {
-		s := &p.steps[i]
-		front.SendBind(&pgproto3.Bind{
-			PreparedStatement: s.described.Name, ParameterFormatCodes: s.encoded.ParamFormats, Parameters: s.encoded.ParamValues,
-			ResultFormatCodes: s.encoded.ResultFormats,
-		})
-		front.SendExecute(&pgproto3.Execute{})
-		if s.copied != nil {
-			front.Send(&pgproto3.CopyData{Data: s.copied.binary()})
-			front.Send(&pgproto3.CopyDone{})
+		if out, err = p.steps[i].appendMessages(out); err != nil {
+			return err
 		}
 	}
-	front.SendSync(&pgproto3.Sync{})
-	return front.Flush()
+	if out, err = (&pgproto3.Sync{}).Encode(out); err != nil {
+		return err
+	}
+	_, err = p.conn.PgConn().Conn().Write(out)
+	if cap(out) <= largestKept {
+		*buffer = out
+		buffers.Put(buffer)
+	}
+	return err
+}
+
+func (s *step) appendMessages(out []byte) ([]byte, error) {
+	bind := pgproto3.Bind{
+		PreparedStatement: s.described.Name, ParameterFormatCodes: s.encoded.ParamFormats, Parameters: s.encoded.ParamValues,
+		ResultFormatCodes: s.encoded.ResultFormats,
+	}
+	out, err := bind.Encode(out)
+	if err != nil {
+		return out, err
+	}
+	if out, err = (&pgproto3.Execute{}).Encode(out); err != nil || s.copied == nil {
+		return out, err
+	}
+	data := len(out)
+	out = s.copied.appendBinary(append(out, 'd', 0, 0, 0, 0))         // CopyData, and the place of its length
+	binary.BigEndian.PutUint32(out[data+1:], uint32(len(out)-data-1)) //nolint:gosec // bounded by the size of a batch
+	return (&pgproto3.CopyDone{}).Encode(out)
 }
 
 // run sends what is queued and hands out the answers. Its error is that of the first
@@ -134,35 +159,17 @@ func (p *pipeline) close() {
 	_ = p.conn.Close(ctx)
 }
 
-// binary gives the rows in the format of COPY … (FORMAT binary): PostgreSQL documentation,
-// "COPY", "File Formats".
-func (b *Bulk) binary() []byte {
-	size := 32
-	for _, column := range b.columns {
-		switch values := column.(type) {
-		case []string:
-			size += textSize(values)
-		case [][]byte:
-			size += textSize(values)
-		}
-	}
-	rows := b.Len()
-	out := make([]byte, 0, size+rows*(2+12*len(b.columns)))
+// appendBinary adds the rows in the format of COPY … (FORMAT binary): PostgreSQL
+// documentation, "COPY", "File Formats".
+func (b *Bulk) appendBinary(out []byte) []byte {
 	out = append(out, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
-	for i := range rows {
+	for i := range b.Len() {
 		out = binary.BigEndian.AppendUint16(out, uint16(len(b.columns))) //nolint:gosec // a table has few columns
 		for _, column := range b.columns {
 			out = appendField(out, column, i)
 		}
 	}
 	return binary.BigEndian.AppendUint16(out, 0xffff)
-}
-
-func textSize[T string | []byte](values []T) (size int) {
-	for _, value := range values {
-		size += len(value)
-	}
-	return size
 }
 
 func appendField(out []byte, column any, i int) []byte {
