@@ -28,11 +28,16 @@ type Queue struct {
 	now   func() time.Time
 }
 
-// New makes a queue on the executions of a store. now is the clock by which executions
-// become due; leases go by the database's.
+// New makes a queue on the executions of a store. now is the clock by which retries become
+// due; leases go by the database's. A first attempt is due as soon as it is in the log: its
+// time is the log's, which may be ahead of this machine's clock (set back, or slower than
+// another replica's).
 func New(db *database.DB, store *eventstore.Store, now func() time.Time) *Queue {
 	return &Queue{db: db, store: store, now: now}
 }
+
+// logTime is when the last event was recorded.
+const logTime = "(SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1)"
 
 const dueColumns = "x.position, x.id, x.workspace_id, x.agent_id, x.trigger_id, x.status, x.attempt, x.version, x.media_type, x.created_at, a.state"
 
@@ -128,14 +133,15 @@ func (q *Queue) pick(ctx context.Context, tx *database.Tx, limit int) ([]due, er
 			return nil
 		}
 	}
-	now := tx.Dialect().Now
+	leases, clock := tx.Dialect().Now, database.Micros(q.now())
 	// Executions of agents that run as many as they may are passed over here already, so that
 	// a long queue of one agent does not hide the others'.
-	tx.Query(read(&found, false), "SELECT "+dueColumns+" FROM executions x JOIN agents a ON a.id = x.agent_id WHERE x.due_at IS NOT NULL AND x.due_at <= ?"+
+	tx.Query(read(&found, false), "SELECT "+dueColumns+" FROM executions x JOIN agents a ON a.id = x.agent_id WHERE x.due_at IS NOT NULL"+
+		" AND x.due_at <= CASE WHEN "+logTime+" > ? THEN "+logTime+" ELSE ? END AND (x.attempt = 0 OR x.due_at <= ?)"+
 		" AND x.agent_id NOT IN (SELECT r.agent_id FROM executions r JOIN agents ra ON ra.id = r.agent_id WHERE r.worker IS NOT NULL GROUP BY r.agent_id, ra.max_concurrency"+
-		" HAVING ra.max_concurrency > 0 AND count(*) >= ra.max_concurrency) ORDER BY x.due_at LIMIT ?", database.Micros(q.now()), limit)
+		" HAVING ra.max_concurrency > 0 AND count(*) >= ra.max_concurrency) ORDER BY x.due_at LIMIT ?", clock, clock, clock, limit)
 	tx.Query(read(&lost, true), "SELECT "+dueColumns+" FROM executions x JOIN agents a ON a.id = x.agent_id WHERE x.worker IS NOT NULL"+
-		" AND x.worker NOT IN (SELECT id FROM workers WHERE lease_until > "+now+") ORDER BY x.worker, x.position LIMIT ?", limit)
+		" AND x.worker NOT IN (SELECT id FROM workers WHERE lease_until > "+leases+") ORDER BY x.worker, x.position LIMIT ?", limit)
 	if err := tx.Flush(ctx); err != nil {
 		return nil, err
 	}
@@ -194,6 +200,18 @@ func (q *Queue) NextDue(ctx context.Context) (time.Time, bool, error) {
 	}
 	if at == nil {
 		return time.Time{}, false, nil
+	}
+	now := q.now()
+	if next := database.Time(*at); !next.After(now) {
+		return next, true, nil
+	}
+	var ahead []int64
+	err := q.db.Select(ctx, &ahead, "SELECT due_at FROM executions WHERE attempt = 0 AND due_at > ? AND due_at <= "+logTime+" LIMIT 1", database.Micros(now))
+	if err != nil {
+		return time.Time{}, false, q.failed("look for executions ahead of the clock", err)
+	}
+	if len(ahead) > 0 {
+		return now, true, nil
 	}
 	return database.Time(*at), true, nil
 }
