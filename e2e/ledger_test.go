@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,11 +24,12 @@ type ledger struct {
 
 	made                              atomic.Int64 // bodies, no two of which are alike
 	accepted, unavailable, unanswered atomic.Int64
-	slowest                           atomic.Int64 // answer, in nanoseconds
+	overloaded                        atomic.Int64 // of the unavailable
 
-	mu     sync.Mutex
-	sent   map[string]string // SHA-256 of a body → the execution's id, or "" when the call was not accepted
-	faults []string          // answers that nobody may get
+	mu      sync.Mutex
+	sent    map[string]string // SHA-256 of a body → the execution's id, or "" when the call was not accepted
+	faults  []string          // answers that nobody may get
+	slowest time.Duration     // answer
 }
 
 func newLedger(token string, targets ...*target) *ledger {
@@ -107,8 +109,9 @@ func (l *ledger) send(body string) { l.note(digestOf(body), "") }
 
 // answer notes what came back and reports whether that is an answer.
 func (l *ledger) answer(body string, a answer, err error, took time.Duration) bool {
-	for slowest := l.slowest.Load(); int64(took) > slowest && !l.slowest.CompareAndSwap(slowest, int64(took)); slowest = l.slowest.Load() {
-	}
+	l.mu.Lock()
+	l.slowest = max(l.slowest, took)
+	l.mu.Unlock()
 	switch {
 	case a.status == http.StatusAccepted:
 		// A 2xx binds, even when the connection broke behind it.
@@ -126,6 +129,9 @@ func (l *ledger) answer(body string, a answer, err error, took time.Duration) bo
 		return false
 	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "":
 		l.unavailable.Add(1)
+		if strings.Contains(a.body, `"overloaded"`) {
+			l.overloaded.Add(1)
+		}
 	default:
 		l.fault("%d %v %s", a.status, a.header, a.body)
 	}
@@ -213,5 +219,5 @@ func (l *ledger) check(t testing.TB, services ...*service) {
 		require.Equal(t, "completed", listed[id], id)
 	}
 	t.Logf("%d accepted, %d refused for now, %d unanswered, the slowest after %s, %d executions, %d attempts",
-		l.accepted.Load(), l.unavailable.Load(), l.unanswered.Load(), time.Duration(l.slowest.Load()), len(executions), len(attempts))
+		l.accepted.Load(), l.unavailable.Load(), l.unanswered.Load(), l.slowest, len(executions), len(attempts))
 }
