@@ -41,6 +41,8 @@ type Dependencies struct {
 	Observe Observer
 	// Appended wakes all who wait for something new in the log.
 	Appended *Broadcast
+	// Due wakes workers when there may be something to run.
+	Due *Broadcast
 }
 
 // Observer is told what the metrics count.

@@ -8,7 +8,6 @@ import (
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/fault"
 	"hooktrail/domain/payload"
-	"hooktrail/domain/token"
 	"hooktrail/domain/trigger"
 )
 
@@ -20,18 +19,21 @@ type boundTrigger struct {
 	trigger trigger.Trigger
 	agent   agent.Agent
 	schema  *payload.Schema
-	secrets map[string][]byte // by credential id
+	keys    map[string]*trigger.Key // by credential id
 }
+
+// lookupTimeout bounds what is asked of the store, or of the rate limit's, for the checks of a call.
+const lookupTimeout = 10 * time.Second
 
 // loadBound reads the trigger that a token belongs to; nil when there is none. joined says
 // that the reading had begun before, for another call, and so may have missed a change that
 // was answered before this call came in.
-func (app *Application) loadBound(ctx context.Context, hash []byte) (bound *boundTrigger, joined bool, err error) {
+func (app *Application) loadBound(ctx context.Context, hash string) (bound *boundTrigger, joined bool, err error) {
 	joined = true
-	found, err, _ := app.loads.Do(string(hash), func() (any, error) {
+	found, err, _ := app.loads.Do(hash, func() (any, error) {
 		joined = false
 		// Others may wait for this load: it must not end with the request that began it.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 		defer cancel()
 		return app.readBound(ctx, hash)
 	})
@@ -40,19 +42,19 @@ func (app *Application) loadBound(ctx context.Context, hash []byte) (bound *boun
 	}
 	bound, _ = found.(*boundTrigger)
 	if bound != nil {
-		app.triggers.Add(string(hash), bound)
+		app.triggers.Add(hash, bound)
 	} else {
-		app.triggers.Remove(string(hash))
+		app.triggers.Remove(hash)
 	}
 	return bound, joined, nil
 }
 
-func (app *Application) readBound(ctx context.Context, hash []byte) (*boundTrigger, error) {
-	credential, found, err := app.Store.CredentialByHash(ctx, hash)
+func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigger, error) {
+	credential, found, err := app.Store.CredentialByHash(ctx, []byte(hash))
 	if err != nil || !found || credential.Owner.Kind() != eventlog.TriggerStream {
 		return nil, err
 	}
-	bound := &boundTrigger{readAt: app.Now(), tokenID: credential.ID, secrets: map[string][]byte{}}
+	bound := &boundTrigger{readAt: app.Now(), tokenID: credential.ID, keys: map[string]*trigger.Key{}}
 	if bound.trigger, err = fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0); err != nil {
 		return nil, err
 	}
@@ -64,9 +66,11 @@ func (app *Application) readBound(ctx context.Context, hash []byte) (*boundTrigg
 		if !found {
 			continue // replaced at this moment; the version check sees it
 		}
-		if bound.secrets[id], err = app.Secrets.Open(sealed, id); err != nil {
+		secret, err := app.Secrets.Open(sealed, id)
+		if err != nil {
 			return nil, err
 		}
+		bound.keys[id] = trigger.NewKey(secret)
 	}
 	if bound.agent, err = fold[agent.Agent](ctx, app.Store, agent.Codec, eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), 0); err != nil {
 		return nil, err
@@ -79,26 +83,17 @@ func (app *Application) readBound(ctx context.Context, hash []byte) (*boundTrigg
 	return bound, nil
 }
 
-// peek gives what memory knows of the trigger that a token belongs to; nil when nothing.
-func (app *Application) peek(text string) *boundTrigger {
-	if !token.Valid(token.TriggerPrefix, text) {
-		return nil
-	}
-	bound, _ := app.triggers.Peek(string(app.Secrets.HashToken(text)))
-	return bound
-}
-
 func (b *boundTrigger) verify(call Call, now time.Time) error {
 	if !b.trigger.HasSecret() {
 		return nil
 	}
-	var secrets [][]byte
+	var keys []*trigger.Key
 	for _, id := range b.trigger.SecretsAt(now) {
-		if secret, kept := b.secrets[id]; kept {
-			secrets = append(secrets, secret)
+		if key, kept := b.keys[id]; kept {
+			keys = append(keys, key)
 		}
 	}
-	if !trigger.Verify(call.Signatures, secrets, call.Signed) {
+	if !trigger.Verify(call.Signatures, keys, call.Signed) {
 		return fault.New(fault.InvalidSignature, "a valid signature of the exact body is required, as X-Webhook-Signature: sha256=<hex HMAC-SHA256>")
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"hooktrail/domain/clientip"
-	"hooktrail/domain/token"
 )
 
 // maxRefusalAge is how old the state of a trigger may be on which calls are refused for
@@ -16,19 +15,19 @@ const maxRefusalAge = time.Second
 // TakeRate counts a call against the client's limit: the trigger's own where the token
 // belongs to a trigger that has one, else the server's. A token that is not known yet is
 // looked up only when the server's limit allows the call.
-func (app *Application) TakeRate(ctx context.Context, text string, client netip.Addr) (RateDecision, error) {
-	known := app.peek(text)
+func (app *Application) TakeRate(ctx context.Context, presented *Presented, client netip.Addr) (RateDecision, error) {
+	known := app.peek(presented)
 	limit, scope := app.rateLimit(known)
-	d, err := app.takeRate(ctx, scope+clientip.Key(client), limit)
+	d, err := app.takeRate(ctx, scope, client, limit)
 	if err != nil {
 		return d, err
 	}
-	unknown := known == nil && d.Allowed && token.Valid(token.TriggerPrefix, text)
+	unknown := known == nil && d.Allowed && presented.mayBeToken()
 	outdated := known != nil && !d.Allowed && app.Now().Sub(known.readAt) > maxRefusalAge
 	if !unknown && !outdated {
 		return d, nil
 	}
-	bound, _, err := app.loadBound(ctx, app.Secrets.HashToken(text))
+	bound, _, err := app.loadBound(ctx, app.hashOf(presented))
 	if err != nil {
 		return d, err
 	}
@@ -36,7 +35,7 @@ func (app *Application) TakeRate(ctx context.Context, text string, client netip.
 	if limitNow == limit && scopeNow == scope {
 		return d, nil
 	}
-	return app.takeRate(ctx, scopeNow+clientip.Key(client), limitNow)
+	return app.takeRate(ctx, scopeNow, client, limitNow)
 }
 
 // rateLimit gives the limit of calls to a trigger and the scope in which they count: ""
@@ -48,11 +47,13 @@ func (app *Application) rateLimit(bound *boundTrigger) (limit int, scope string)
 	return *bound.trigger.Options.RateLimit, bound.trigger.ID + " "
 }
 
-func (app *Application) takeRate(ctx context.Context, key string, limit int) (RateDecision, error) {
+func (app *Application) takeRate(ctx context.Context, scope string, client netip.Addr, limit int) (RateDecision, error) {
 	if limit == 0 {
 		return RateDecision{Allowed: true}, nil
 	}
-	d, err := app.Limiter.Take(ctx, key, limit)
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	d, err := app.Limiter.Take(ctx, scope+clientip.Key(client), limit)
 	return d, refusal(err)
 }
 
@@ -60,13 +61,13 @@ func (app *Application) takeRate(ctx context.Context, key string, limit int) (Ra
 // says it will, -1 when it does not say. A token that is not known yet is looked up where
 // more is announced than the server takes, so that a trigger's larger limit holds from its
 // first call.
-func (app *Application) BodyLimit(ctx context.Context, text string, announced int) int {
-	bound := app.peek(text)
+func (app *Application) BodyLimit(ctx context.Context, presented *Presented, announced int) int {
+	bound := app.peek(presented)
 	limit := app.bodyLimit(bound)
-	if announced < 0 && bound != nil || announced >= 0 && announced <= limit || !token.Valid(token.TriggerPrefix, text) {
+	if announced < 0 && bound != nil || announced >= 0 && announced <= limit || !presented.mayBeToken() {
 		return limit
 	}
-	bound, _, err := app.loadBound(ctx, app.Secrets.HashToken(text))
+	bound, _, err := app.loadBound(ctx, app.hashOf(presented))
 	if err != nil {
 		return limit
 	}

@@ -49,6 +49,7 @@ type decision struct {
 	forget      []string
 	payload     []byte // of the first event
 	idempotency *eventlog.IdempotencyKey
+	due         bool // see eventlog.Append
 }
 
 // change loads an aggregate, lets decide say what happens, and appends it. When the stream
@@ -93,7 +94,7 @@ func changeFrom[A aggregate[A]](ctx context.Context, app *Application, codec *ev
 func (app *Application) encode(codec *eventlog.Codec, workspace string, stream eventlog.StreamID, expected int64, meta eventlog.Metadata, d decision) (eventlog.Append, error) {
 	a := eventlog.Append{
 		WorkspaceID: workspace, Stream: stream, Expected: expected, Meta: meta,
-		Guards: d.guards, Keep: d.keep, Forget: d.forget, Idempotency: d.idempotency,
+		Guards: d.guards, Keep: d.keep, Forget: d.forget, Idempotency: d.idempotency, Due: d.due,
 		Events: make([]eventlog.Proposed, len(d.events)),
 	}
 	for i, event := range d.events {

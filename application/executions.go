@@ -73,7 +73,7 @@ func (app *Application) request(ctx context.Context, caller Caller, r execution.
 		r.Runs = runs.Runner.Kind != agent.RunnerNone
 		r.Input = digestOf(input)
 		return decision{
-			events: []eventlog.Event{r}, payload: input,
+			events: []eventlog.Event{r}, payload: input, due: r.Runs,
 			guards: []eventlog.Guard{{Stream: stream, Version: runs.Version}},
 		}, nil
 	})
@@ -128,7 +128,7 @@ func (app *Application) changeExecution(ctx context.Context, caller Caller, id s
 func (app *Application) CancelExecution(ctx context.Context, caller Caller, id, reason string) (ExecutionView, error) {
 	view, err := app.changeExecution(ctx, caller, id, func(x execution.Execution) (decision, error) {
 		events, err := x.Cancel(reason)
-		return decision{events: events}, err
+		return decision{events: events, due: true}, err // it may have held back another of its agent
 	})
 	if err == nil {
 		app.running.cancel(id, errCancelled)

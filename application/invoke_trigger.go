@@ -15,13 +15,13 @@ import (
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
 	"hooktrail/domain/fault"
-	"hooktrail/domain/token"
+	"hooktrail/domain/jsonobject"
 	"hooktrail/domain/trigger"
 )
 
 // Call is a webhook call as it came in. Body is kept: it must not be reused.
 type Call struct {
-	Token       string
+	Token       *Presented
 	Signatures  []string // the values of trigger.SignatureHeaders that were sent
 	ContentType string
 	// Body is what the agent gets; Signed is what the signature covers: the same bytes, unless
@@ -38,14 +38,20 @@ type Call struct {
 // Invocation is the answer to a call that was accepted, on disk, or accepted before under
 // the same idempotency key.
 type Invocation struct {
-	ID          string           `json:"id"`
-	ExecutionID string           `json:"execution_id"`
-	TriggerID   string           `json:"trigger_id"`
-	AgentID     string           `json:"agent_id"`
-	Status      execution.Status `json:"status"`
-	CreatedAt   time.Time        `json:"created_at"`
-	WorkspaceID string           `json:"-"`
-	Replayed    bool             `json:"-"`
+	ID          string
+	ExecutionID string
+	TriggerID   string
+	AgentID     string
+	Status      execution.Status
+	CreatedAt   time.Time
+	WorkspaceID string
+	Replayed    bool
+}
+
+// AddTo adds the invocation to an object that is being written.
+func (i *Invocation) AddTo(o jsonobject.Object, name string) jsonobject.Object {
+	return o.Begin(name).Text("id", i.ID).Text("execution_id", i.ExecutionID).Text("trigger_id", i.TriggerID).
+		Text("agent_id", i.AgentID).Text("status", string(i.Status)).Time("created_at", i.CreatedAt).End()
 }
 
 // Acknowledged is the answer to a call that is refused with a status of 2xx because its
@@ -82,11 +88,11 @@ func outcomeOf(i Invocation, err error) string {
 var errNotProven = fault.New(fault.Unauthorized, "a valid trigger token is required, as Authorization: Bearer or in the path /api/v1/hooks/{token}")
 
 func (app *Application) invoke(ctx context.Context, call Call) (Invocation, error) {
-	if !token.Valid(token.TriggerPrefix, call.Token) {
+	if !call.Token.mayBeToken() {
 		return Invocation{}, errNotProven
 	}
-	hash := app.Secrets.HashToken(call.Token)
-	bound, _ := app.triggers.Get(string(hash))
+	hash := app.hashOf(call.Token)
+	bound, _ := app.triggers.Get(hash)
 	loads := 0
 	current := false // whether bound was read after the call came in
 	for tries := 1; ; tries++ {
@@ -109,7 +115,7 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 		if conflict && tries > maxConflicts || !conflict && (current || errors.Is(err, eventlog.ErrUnavailable)) {
 			return Invocation{}, refusal(err)
 		}
-		app.triggers.Remove(string(hash))
+		app.triggers.Remove(hash)
 		bound = nil
 	}
 }
@@ -161,7 +167,7 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 	a := eventlog.Append{
 		WorkspaceID: t.WorkspaceID, Stream: eventlog.Stream(eventlog.TriggerStream, t.ID), Expected: t.Version,
 		Guards: []eventlog.Guard{{Stream: eventlog.Stream(eventlog.AgentStream, t.AgentID), Version: bound.agent.Version}},
-		Events: []eventlog.Proposed{proposed},
+		Events: []eventlog.Proposed{proposed}, Due: invoked.Runs,
 		Meta: eventlog.Metadata{
 			Actor: eventlog.ActorOf("trigger", t.ID), RequestID: call.RequestID, TraceParent: call.TraceParent, CorrelationID: id,
 		},

@@ -21,7 +21,7 @@ func (r *replica) allowed(text string, from netip.Addr, calls int) int {
 	r.world.Helper()
 	n := 0
 	for range calls {
-		d, err := r.TakeRate(r.world.Context(), text, from)
+		d, err := r.TakeRate(r.world.Context(), application.Present(text), from)
 		require.NoError(r.world, err)
 		if d.Allowed {
 			n++
@@ -37,7 +37,7 @@ func TestTheServersRateLimitCountsClientsOverAllTriggers(t *testing.T) {
 	require.Equal(t, 1, app.allowed(one.Token, client, 1))
 	require.Equal(t, 1, app.allowed(two.Token, client, 1))
 	require.Equal(t, 1, app.allowed("no token", client, 1), "a call without a token counts too")
-	d, err := app.TakeRate(t.Context(), one.Token, client)
+	d, err := app.TakeRate(t.Context(), application.Present(one.Token), client)
 	require.NoError(t, err)
 	require.Equal(t, application.RateDecision{Allowed: true, Limit: 4, Remaining: 0, ResetAfter: time.Minute}, d)
 	require.Zero(t, app.allowed(one.Token, client, 3))
@@ -116,7 +116,7 @@ func TestBodyLimit(t *testing.T) {
 			{"no token", 1 << 30, 1000},
 			{"", -1, 1000},
 		} {
-			require.Equal(t, c.want, app.BodyLimit(t.Context(), c.token, c.announced), "%s: %d bytes, %s", c.token, c.announced, memory)
+			require.Equal(t, c.want, app.BodyLimit(t.Context(), application.Present(c.token), c.announced), "%s: %d bytes, %s", c.token, c.announced, memory)
 		}
 		app.accepted(call(large, "", body(5000)))
 		app.refused(fault.PayloadTooLarge, call(large, "", body(5001)))
@@ -124,13 +124,13 @@ func TestBodyLimit(t *testing.T) {
 		app.accepted(call(small, "", body(10)))
 		app.refused(fault.PayloadTooLarge, call(plain, "", body(1001)))
 	}
-	require.Equal(t, 10, app.BodyLimit(t.Context(), small, 5), "known now")
+	require.Equal(t, 10, app.BodyLimit(t.Context(), application.Present(small), 5), "known now")
 
 	// What is announced to be more than memory allows is looked up.
 	moved := maker.trigger(maker.agent(nil).ID, nil)
 	app.accepted(call(moved.Token, "", `{}`))
 	maker.options(moved.ID, `{"max_body_bytes":3000}`)
-	require.Equal(t, 3000, app.BodyLimit(t.Context(), moved.Token, 2000))
+	require.Equal(t, 3000, app.BodyLimit(t.Context(), application.Present(moved.Token), 2000))
 	app.accepted(call(moved.Token, "", body(2000)))
 	maker.options(moved.ID, `{"max_body_bytes":null}`)
 	app.refused(fault.PayloadTooLarge, call(moved.Token, "", body(2000)))

@@ -113,7 +113,8 @@ func (app *Application) attempt(ctx context.Context, claimed Claimed) (output []
 // not count.
 func (app *Application) recordOutcome(ctx context.Context, claimed Claimed, output []byte, failed error) {
 	x := claimed.Execution
-	d := decision{payload: output}
+	// The end of a run makes room where an agent runs as many as it may.
+	d := decision{payload: output, due: failed != nil || claimed.Agent.MaxConcurrency > 0}
 	var err error
 	if failed == nil {
 		d.events, err = x.Complete(digestOf(output))

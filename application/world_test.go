@@ -109,7 +109,7 @@ func (w *world) replica(changes ...func(*setup)) *replica {
 	db := w.backend.Open(w)
 	appended := application.NewBroadcast()
 	models := readmodel.New(db, publicURL)
-	store := eventstore.New(db, models, eventstore.Config{Now: w.clock.now, Appended: appended.Send})
+	store := eventstore.New(db, models, eventstore.Config{Now: w.clock.now, Appended: func(bool) { appended.Send() }})
 	w.Cleanup(store.Close)
 	w.listen(db, appended)
 	ring, err := keyring.Open(w.Context(), db, func() (secretbox.MasterKeys, error) { return w.master, nil })
@@ -121,7 +121,7 @@ func (w *world) replica(changes ...func(*setup)) *replica {
 			Store: store, Views: models, Queue: workqueue.New(db, store, w.clock.now), Secrets: ring,
 			Runner: runner.Set{agent.RunnerEcho: runner.Echo{}}, Limiter: ratelimit.NewMemory(w.clock.now, 0),
 			Logger: slog.New(slog.NewTextHandler(r.logs, nil)), Now: w.clock.now, NewID: func() string { return ksuid.New().String() },
-			Random: rand.Reader, Jitter: func() float64 { return 0.5 }, Observe: r.metrics, Appended: appended,
+			Random: rand.Reader, Jitter: func() float64 { return 0.5 }, Observe: r.metrics, Appended: appended, Due: application.NewBroadcast(),
 		},
 	}
 	for _, change := range changes {
@@ -140,7 +140,7 @@ func (w *world) listen(db *database.DB, appended *application.Broadcast) {
 	var once sync.Once
 	var running sync.WaitGroup
 	running.Go(func() {
-		db.Listen(ctx, database.AppendChannel, func() {
+		db.Listen(ctx, database.AppendChannel, func(string) {
 			once.Do(func() { close(listening) })
 			appended.Send()
 		})
@@ -221,7 +221,7 @@ func (r *replica) trigger(agentID string, edit func(*application.CreateTrigger))
 
 // call is a webhook call with that body, signed when there is a secret.
 func call(token, secret, body string) application.Call {
-	c := application.Call{Token: token, Body: []byte(body), Signed: []byte(body), Client: client, RequestID: "request-2"}
+	c := application.Call{Token: application.Present(token), Body: []byte(body), Signed: []byte(body), Client: client, RequestID: "request-2"}
 	if secret != "" {
 		c.Signatures = []string{trigger.Sign([]byte(secret), c.Signed)}
 	}

@@ -159,7 +159,7 @@ func searchForSecrets(t *testing.T, s *store, kept func(t *testing.T) map[string
 	}
 	require.Positive(t, held, "the search does not find the payloads in the database")
 	if s.dialect == onPostgres {
-		require.NotEmpty(t, found(files["rows of payloads"], []string{planted}))
+		require.NotEmpty(t, found(files["rows of events"], []string{planted}))
 		require.True(t, slices.ContainsFunc(inDatabaseFiles(files), func(content []byte) bool { return len(found(content, []string{planted})) > 0 }))
 	}
 	service.stop()

@@ -20,7 +20,7 @@ type DB struct {
 	// Read is the pool for queries outside transactions.
 	Read   *sqlx.DB
 	writer writer
-	listen func(ctx context.Context, channel string, woken func())
+	listen func(ctx context.Context, channel string, woken func(note string))
 	close  func() error
 }
 
@@ -134,9 +134,10 @@ func isClosed(err error) bool {
 	return err != nil && (errors.Is(err, sql.ErrConnDone) || errors.Is(err, driver.ErrBadConn) || strings.Contains(err.Error(), "sql: database is closed"))
 }
 
-// Listen calls woken whenever another process has appended to the log, until ctx ends. On
-// the embedded store there is no other process and it only waits.
-func (db *DB) Listen(ctx context.Context, channel string, woken func()) {
+// Listen calls woken with what any process, this one included, tells on a channel, until ctx
+// ends; with "" when it begins to listen, and when it may have missed something. On the
+// embedded store there is no other process and it only waits.
+func (db *DB) Listen(ctx context.Context, channel string, woken func(note string)) {
 	db.listen(ctx, channel, woken)
 }
 

@@ -14,7 +14,8 @@ type Dialect struct {
 	// AppendLock is the statement that makes appends wait for each other until commit; ""
 	// where the database has one writer anyway.
 	AppendLock string
-	// Notify is the statement that wakes other processes at commit; "" where there are none.
+	// Notify is the statement that wakes other processes at commit, with what they are told as
+	// its argument; "" where there are none.
 	Notify string
 	// Now is the expression for the database's clock in microseconds since 1970.
 	Now string
@@ -27,6 +28,12 @@ type Dialect struct {
 
 // AppendChannel is the channel on which appends are notified.
 const AppendChannel = "hooktrail_appended"
+
+// What is told on AppendChannel.
+const (
+	NoteAppended = "appended"
+	NoteDue      = "due" // workers may have something to run
+)
 
 func (d Dialect) rebind(sql string) string {
 	if d.bindType == sqlx.QUESTION {
@@ -72,12 +79,13 @@ const (
 // Column is a column of a bulk statement with its type in PostgreSQL's words.
 type Column struct{ Name, Type string }
 
-// BulkStatement is a statement for many rows at once: one array a column on PostgreSQL, a
-// prepared statement run for each row on SQLite.
+// BulkStatement is a statement for many rows at once: one array a column on PostgreSQL, a few
+// prepared statements of so many rows each on SQLite.
 type BulkStatement struct {
-	postgres, sqlite string
-	columns          int
-	keyLast          bool // in the SQLite statement the first column comes last
+	postgres string
+	copying  string // for PostgreSQL; "" where rows may meet others
+	sqlite   sqliteBulk
+	columns  int
 }
 
 func names(columns []Column) []string {
@@ -99,10 +107,14 @@ func arrays(columns []Column) string {
 // Insert declares an insert of many rows. suffix, such as an ON CONFLICT clause, may be "".
 func Insert(table, suffix string, columns ...Column) BulkStatement {
 	list := strings.Join(names(columns), ", ")
-	holes := strings.TrimSuffix(strings.Repeat("?, ", len(columns)), ", ")
+	copying := ""
+	if suffix == "" {
+		copying = "COPY " + table + " (" + list + ") FROM STDIN (FORMAT binary)"
+	}
 	return BulkStatement{
+		copying:  copying,
 		postgres: sqlx.Rebind(sqlx.DOLLAR, "INSERT INTO "+table+" ("+list+") SELECT * FROM unnest("+arrays(columns)+") "+suffix),
-		sqlite:   "INSERT INTO " + table + " (" + list + ") VALUES (" + holes + ") " + suffix,
+		sqlite:   sqliteInsert(table, suffix, names(columns)),
 		columns:  len(columns),
 	}
 }
@@ -124,9 +136,11 @@ func Update(table string, sets []string, columns ...Column) BulkStatement {
 	}
 	return BulkStatement{
 		postgres: sqlx.Rebind(sqlx.DOLLAR, "UPDATE "+table+" AS old SET "+list+" FROM unnest("+arrays(columns)+") AS "+row+" WHERE old."+key+" = new."+key),
-		sqlite:   "UPDATE " + table + " AS old SET " + strings.Join(holes, ", ") + " WHERE old." + key + " = ?",
-		columns:  len(columns),
-		keyLast:  true,
+		sqlite: sqliteBulk{
+			texts:   []string{"UPDATE " + table + " AS old SET " + strings.Join(holes, ", ") + " WHERE old." + key + " = ?"},
+			keyLast: true,
+		},
+		columns: len(columns),
 	}
 }
 
@@ -140,7 +154,7 @@ type Bulk struct {
 // With adds the values to a bulk statement.
 func (b BulkStatement) With(columns ...any) Bulk {
 	if len(columns) != b.columns {
-		panic("bulk statement with a wrong number of columns: " + b.sqlite)
+		panic("bulk statement with a wrong number of columns: " + b.postgres)
 	}
 	return Bulk{statement: b, columns: columns}
 }
@@ -154,39 +168,5 @@ func (b Bulk) Len() int {
 		return len(column)
 	default:
 		panic("the first column of a bulk statement must be []string or []int64")
-	}
-}
-
-// row puts the values of row i into args.
-func (b Bulk) row(i int, args []any) {
-	for c, column := range b.columns {
-		if b.statement.keyLast {
-			c = (c + len(b.columns) - 1) % len(b.columns)
-		}
-		switch values := column.(type) {
-		case []string:
-			args[c] = values[i]
-		case []int64:
-			args[c] = values[i]
-		case []bool:
-			args[c] = values[i]
-		case [][]byte:
-			args[c] = nil
-			if values[i] != nil {
-				args[c] = values[i]
-			}
-		case []*string:
-			args[c] = nil
-			if values[i] != nil {
-				args[c] = *values[i]
-			}
-		case []*int64:
-			args[c] = nil
-			if values[i] != nil {
-				args[c] = *values[i]
-			}
-		default:
-			panic("bulk column of a type that is not supported")
-		}
 	}
 }

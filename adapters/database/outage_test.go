@@ -201,7 +201,7 @@ func TestListen(t *testing.T) {
 		notify := func() {
 			t.Helper()
 			require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error {
-				tx.Query(func(database.Scan) error { return nil }, db.Dialect.Notify)
+				tx.Query(func(database.Scan) error { return nil }, db.Dialect.Notify, database.NoteAppended)
 				return nil
 			}))
 		}
@@ -231,7 +231,7 @@ func listen(t *testing.T, db *database.DB) (woken, ended <-chan struct{}, stop f
 	signals, end := make(chan struct{}, 100), make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		db.Listen(ctx, database.AppendChannel, func() { signals <- struct{}{} })
+		db.Listen(ctx, database.AppendChannel, func(string) { signals <- struct{}{} })
 		close(end)
 	}()
 	return signals, end, cancel

@@ -33,15 +33,17 @@ import (
 
 // large fills the tables with so much that reading one whole is never the better plan. There
 // are 30000 events, every third a decision of one of 1000 agents, the others calls of 500
-// triggers with an execution each, of which few are due, few run and few have failed.
+// triggers with an execution each, of which few are due, few run, few have failed, and the others
+// wait for another attempt.
 var large = []string{
-	`INSERT INTO events (position, event_id, workspace_id, stream, version, fact, type, schema_version, recorded_at, actor, metadata, data)
+	`INSERT INTO events (position, event_id, workspace_id, stream, version, fact, type, schema_version, recorded_at, actor, metadata, data, payload)
 		SELECT i, 'e' || i, 'w1', CASE WHEN i % 3 = 0 THEN 'agent-' || (i / 3 % 1000) ELSE 'trigger-' || (i % 500) END,
-		CASE WHEN i % 3 = 0 THEN i / 3000 + 1 ELSE 0 END, i % 3 <> 0, 'test', 1, i, 'system', '{}', '{}' FROM numbers`,
-	`INSERT INTO executions (position, id, workspace_id, agent_id, trigger_id, session_id, status, attempt, version, worker, due_at, created_at)
+		CASE WHEN i % 3 = 0 THEN i / 3000 + 1 ELSE 0 END, i % 3 <> 0, 'test', 1, i, 'system', '{}', '{}', CASE WHEN i % 3 <> 0 THEN CAST('{}' AS BODY) END FROM numbers`,
+	`INSERT INTO executions (position, id, workspace_id, agent_id, trigger_id, session_id, status, attempt, version, ended_badly, created_at)
 		SELECT i, 'x' || i, 'w1', 'a' || (i % 1000), 't' || (i % 500), 's' || (i % 700), CASE WHEN i % 3000 = 1 THEN 'failed' WHEN i % 3000 = 2 THEN 'running' WHEN i % 3000 = 4 THEN 'pending' ELSE 'completed' END,
-		1, 1, CASE WHEN i % 3000 = 2 THEN 'k1' END, CASE WHEN i % 3000 = 4 THEN i END, i FROM numbers WHERE i % 3 <> 0`,
-	`INSERT INTO payloads (position, body) SELECT i, CAST('{}' AS BODY) FROM numbers WHERE i % 3 <> 0`,
+		1, 1, CASE WHEN i % 3000 = 1 THEN 'failed' END, i FROM numbers WHERE i % 3 <> 0`,
+	`INSERT INTO execution_queue (id, agent_id, due_at, worker) SELECT 'x' || i, 'a' || (i % 1000), CASE WHEN i % 3000 = 4 THEN i WHEN i % 3000 <> 2 THEN 9000000000000000 END,
+		CASE WHEN i % 3000 = 2 THEN 'k1' END FROM numbers WHERE i % 3 <> 0`,
 	`INSERT INTO agents (id, position, workspace_id, name, archived, max_concurrency, state) SELECT 'a' || i, i, 'w' || (i % 100), 'n', i % 2 = 0, 1, '{}' FROM numbers WHERE i < 20000`,
 	`INSERT INTO triggers (id, position, workspace_id, agent_id, name, is_active, deleted, state) SELECT 't' || i, i, 'w' || (i % 100), 'a' || (i % 1000), 'n', i % 2 = 0, i % 4 = 0, '{}' FROM numbers WHERE i < 20000`,
 	`INSERT INTO api_keys (id, position, workspace_id, revoked, state) SELECT 'k' || i, i, 'w' || (i % 100), i % 2 = 0, '{}' FROM numbers WHERE i < 20000`,
@@ -282,7 +284,7 @@ func readsWhole(statement, step string) bool {
 		return false
 	case slices.Contains([]string{"asked", "json_each", "part", "counted", "workers", "CONSTANT"}, found[1]):
 		return false // lists that were given, parts of the statement, a handful of rows
-	case strings.Contains(step, "executions_running"), strings.Contains(step, "executions_due"), strings.Contains(step, "executions_ended_badly"):
+	case strings.Contains(step, "execution_queue_running"), strings.Contains(step, "execution_queue_due"), strings.Contains(step, "executions_ended_badly"):
 		return false // partial indexes, which hold few executions
 	}
 	return !(found[1] == "events" && walk.MatchString(statement))

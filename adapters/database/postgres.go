@@ -23,7 +23,7 @@ func postgresDialect() Dialect {
 	return Dialect{
 		Name:          Postgres,
 		AppendLock:    fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", appendLockKey),
-		Notify:        "SELECT pg_notify('" + AppendChannel + "', '')",
+		Notify:        "SELECT pg_notify('" + AppendChannel + "', ?)",
 		Now:           "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
 		bindType:      sqlx.DOLLAR,
 		inList:        " = ANY(?)",
@@ -65,7 +65,7 @@ func OpenPostgres(ctx context.Context, url string) (*DB, error) {
 		Dialect: postgresDialect(),
 		Read:    read,
 		writer:  postgresWriter{writes},
-		listen: func(ctx context.Context, channel string, woken func()) {
+		listen: func(ctx context.Context, channel string, woken func(note string)) {
 			listen(ctx, config.ConnConfig, channel, woken)
 		},
 		close: func() error {
@@ -93,39 +93,26 @@ type postgresSession struct {
 }
 
 func (s *postgresSession) run(ctx context.Context, statements []statement, commit bool) error {
-	batch := &pgx.Batch{}
-	if !s.open {
-		batch.Queue("BEGIN")
-		s.open = true
-	}
-	for _, st := range statements {
-		switch {
-		case st.bulk != nil:
-			batch.Queue(st.bulk.statement.postgres, st.bulk.columns...)
-		default:
-			batch.Queue(rebindDollar(st.sql), st.args...)
-		}
-		if each := st.each; each != nil {
-			batch.QueuedQueries[len(batch.QueuedQueries)-1].Query(func(rows pgx.Rows) error {
-				for rows.Next() {
-					if err := each(rows.Scan); err != nil {
-						rows.Close()
-						return err
-					}
-				}
-				return rows.Err()
-			})
-		}
-	}
-	if commit {
-		batch.Queue("COMMIT")
-	}
-	if err := s.conn.SendBatch(ctx, batch).Close(); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if commit {
-		s.open = false
+	p := &pipeline{conn: s.conn.Conn()}
+	if !s.open {
+		statements = append([]statement{{sql: "BEGIN"}}, statements...)
 	}
+	if commit {
+		statements = append(statements, statement{sql: "COMMIT"})
+	}
+	for _, st := range statements {
+		if err := p.add(ctx, st); err != nil {
+			return err
+		}
+	}
+	s.open = true
+	if err := p.run(ctx); err != nil {
+		return err
+	}
+	s.open = !commit
 	return nil
 }
 
@@ -182,11 +169,11 @@ func postgresUnavailable(err error) bool {
 
 // listen holds one connection of its own and returns only when ctx ends; a lost connection
 // counts as a wake-up, since notifications may have been missed meanwhile.
-func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken func()) {
+func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken func(note string)) {
 	wait := 50 * time.Millisecond
 	for {
 		// However the connection was lost, it is mended the same way.
-		_ = listenOnce(ctx, config, channel, func() { wait = 50 * time.Millisecond; woken() })
+		_ = listenOnce(ctx, config, channel, func(note string) { wait = 50 * time.Millisecond; woken(note) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -199,7 +186,7 @@ func listen(ctx context.Context, config *pgx.ConnConfig, channel string, woken f
 	}
 }
 
-func listenOnce(ctx context.Context, config *pgx.ConnConfig, channel string, woken func()) error {
+func listenOnce(ctx context.Context, config *pgx.ConnConfig, channel string, woken func(note string)) error {
 	conn, err := pgx.ConnectConfig(ctx, config.Copy())
 	if err != nil {
 		return err
@@ -212,11 +199,13 @@ func listenOnce(ctx context.Context, config *pgx.ConnConfig, channel string, wok
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return err
 	}
+	woken("")
 	for {
-		woken()
-		if _, err := conn.WaitForNotification(ctx); err != nil {
+		notification, err := conn.WaitForNotification(ctx)
+		if err != nil {
 			return err
 		}
+		woken(notification.Payload)
 	}
 }
 

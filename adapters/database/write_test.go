@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -187,6 +189,58 @@ func TestBulk(t *testing.T) {
 		}, things())
 		require.Panics(t, func() { insert.With([]string{"a"}) })
 	})
+}
+
+// TestBulkOfAnySize writes batches around the sizes in which SQLite takes rows, and refuses
+// whole batches for their last row.
+func TestBulkOfAnySize(t *testing.T) {
+	columns := []database.Column{{Name: "name", Type: "text"}, {Name: "value", Type: "bytea"}}
+	insert := database.Insert("settings", "", columns...)
+	double := database.Update("settings", []string{"new.value"}, columns...)
+	databasetest.Each(t, pgtest.Database, func(t *testing.T, b *databasetest.Backend) {
+		db := b.Open(t)
+		want := map[string]string{}
+		for _, size := range []int{1, 2, 3, 7, 31, 64, 65, 127, 200} {
+			names, values, doubled := make([]string, size), make([][]byte, size), make([][]byte, size)
+			for i := range size {
+				names[i], values[i] = strconv.Itoa(size)+" "+strconv.Itoa(i), []byte(strconv.Itoa(i))
+				doubled[i] = []byte(strconv.Itoa(2 * i))
+				want[names[i]] = strconv.Itoa(2 * i)
+			}
+			require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error {
+				tx.Bulk(insert.With(names, values))
+				tx.Bulk(double.With(names, doubled))
+				return nil
+			}))
+			require.Equal(t, want, settings(t, db))
+			names = append([]string{strconv.Itoa(size) + " more"}, names[size-1:]...)
+			err := db.Write(t.Context(), func(tx *database.Tx) error {
+				tx.Bulk(insert.With(names, [][]byte{{1}, {2}}))
+				return nil
+			})
+			require.True(t, database.IsDuplicate(err), "%v", err)
+			require.Equal(t, want, settings(t, db))
+		}
+	})
+}
+
+// TestCloseFoldsTheLogIn finds one file, whole, when the embedded store has been closed.
+func TestCloseFoldsTheLogIn(t *testing.T) {
+	t.Parallel()
+	b := databasetest.SQLite(filepath.Join(t.TempDir(), "x.db"))
+	db := b.Open(t)
+	insert := database.Insert("settings", "", database.Column{Name: "name", Type: "text"}, database.Column{Name: "value", Type: "bytea"})
+	require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error {
+		set(tx, "a", "1")
+		tx.Bulk(insert.With([]string{"b", "c", "d"}, [][]byte{{1}, {2}, {3}}))
+		return nil
+	}))
+	require.Len(t, settings(t, db), 4)
+	b.Shutdown(t)
+	files, err := os.ReadDir(filepath.Dir(b.Path))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	require.Len(t, settings(t, b.Open(t)), 4)
 }
 
 func TestLists(t *testing.T) {

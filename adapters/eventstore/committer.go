@@ -29,8 +29,9 @@ type Config struct {
 	Logger   *slog.Logger
 	// Observe is told of every committed or failed batch.
 	Observe func(Batch)
-	// Appended is called after every commit of this process.
-	Appended func()
+	// Appended is called after every commit of this process, and told whether workers may have
+	// something to run now.
+	Appended func(due bool)
 }
 
 // Batch is what one transaction did.
@@ -68,7 +69,7 @@ func (c Config) withDefaults() Config {
 		c.Observe = func(Batch) {}
 	}
 	if c.Appended == nil {
-		c.Appended = func() {}
+		c.Appended = func(bool) {}
 	}
 	return c
 }
@@ -76,14 +77,13 @@ func (c Config) withDefaults() Config {
 // committer takes all appends that arrive while one transaction is under way into the
 // next. It has no timer: an append that arrives alone is committed at once.
 type committer struct {
-	store    *Store
-	config   Config
-	queue    chan *waiting
-	queued   atomic.Int64 // bytes of payload
-	closing  chan struct{}
-	closed   chan struct{}
-	once     sync.Once
-	appended func()
+	store   *Store
+	config  Config
+	queue   chan *waiting
+	queued  atomic.Int64 // bytes of payload
+	closing chan struct{}
+	closed  chan struct{}
+	once    sync.Once
 }
 
 // waiting is an append in the queue and the way back to its caller.
@@ -95,7 +95,7 @@ type waiting struct {
 
 func newCommitter(store *Store, config Config) *committer {
 	c := &committer{
-		store: store, config: config, appended: config.Appended,
+		store: store, config: config,
 		queue:   make(chan *waiting, config.Queue),
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
@@ -203,14 +203,15 @@ func (c *committer) commit(batch []*waiting) {
 	}
 	err := c.tryAll(attempts)
 	c.queued.Add(-size) // first: who has an answer finds the room free
-	events := 0
+	events, due := 0, false
 	for _, w := range batch {
 		events += len(w.result.Events)
+		due = due || w.append.Due && len(w.result.Events) > 0
 		close(w.done)
 	}
 	c.config.Observe(Batch{Appends: len(batch), Events: events, Waiting: len(c.queue), Took: c.config.Now().Sub(started), Err: err})
 	if events > 0 {
-		c.appended()
+		c.config.Appended(due)
 	}
 }
 

@@ -6,7 +6,6 @@ package eventstore
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -88,7 +87,7 @@ func (s *Store) AppendLocked(ctx context.Context, decide func(ctx context.Contex
 	if first != "" {
 		s.ahead.learn(log, b)
 		s.committer.config.Observe(Batch{Appends: len(results), Events: len(b.events), Took: s.now().Sub(b.now)})
-		s.committer.appended()
+		s.committer.config.Appended(b.due)
 	}
 	return results, nil
 }
@@ -135,6 +134,7 @@ type batch struct {
 	head  logHead
 	now   time.Time
 	heads map[eventlog.StreamID]int64
+	due   bool // see eventlog.Append
 
 	events      []eventlog.Recorded
 	keys        []eventlog.IdempotencyKey
@@ -149,6 +149,7 @@ func (b *batch) admit(a *eventlog.Append) eventlog.Appended {
 	at := max(b.now.UnixMicro(), b.head.at)
 	b.head.at = at
 	first := len(b.events)
+	b.due = b.due || a.Due
 	for _, proposed := range a.Events {
 		b.head.position++
 		if !proposed.Fact {
@@ -175,9 +176,8 @@ var (
 		database.Column{Name: "version", Type: "int8"}, database.Column{Name: "fact", Type: "bool"},
 		database.Column{Name: "type", Type: "text"}, database.Column{Name: "schema_version", Type: "int8"},
 		database.Column{Name: "recorded_at", Type: "int8"}, database.Column{Name: "actor", Type: "text"},
-		database.Column{Name: "metadata", Type: "text"}, database.Column{Name: "data", Type: "text"})
-	insertPayloads = database.Insert("payloads", "",
-		database.Column{Name: "position", Type: "int8"}, database.Column{Name: "body", Type: "bytea"})
+		database.Column{Name: "metadata", Type: "text"}, database.Column{Name: "data", Type: "text"},
+		database.Column{Name: "payload", Type: "bytea"})
 	// A key may be present although it has expired: then the new use takes its place.
 	insertKeys = database.Insert("idempotency_keys", `ON CONFLICT (scope, key) DO UPDATE SET
 		digest = excluded.digest, subject = excluded.subject, expires_at = excluded.expires_at`,
@@ -200,31 +200,26 @@ func (s *Store) write(ctx context.Context, tx *database.Tx, b *batch) error {
 		positions, versions, schemas, ats                       = make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 		ids, workspaces, streams, types, actors, metadata, data = make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 		facts                                                   = make([]bool, n)
-		payloadPositions                                        []int64
-		payloads                                                [][]byte
+		payloads                                                = make([][]byte, n)
 	)
 	for i := range b.events {
 		e := &b.events[i]
-		meta, err := json.Marshal(e.Meta)
-		if err != nil {
-			return fmt.Errorf("encode metadata: %w", err)
-		}
 		positions[i], versions[i], schemas[i], ats[i] = int64(e.Position), e.Version, int64(e.Schema), database.Micros(e.At)
 		ids[i], workspaces[i], streams[i], types[i], actors[i] = e.ID, e.WorkspaceID, string(e.Stream), e.Type, string(e.Meta.Actor)
-		metadata[i], data[i], facts[i] = string(meta), string(e.Data), e.Fact
-		if e.Payload != nil {
-			payloadPositions, payloads = append(payloadPositions, int64(e.Position)), append(payloads, e.Payload)
-		}
+		metadata[i], data[i], facts[i], payloads[i] = string(e.Meta.JSON()), string(e.Data), e.Fact, e.Payload
 	}
-	tx.Bulk(insertEvents.With(positions, ids, workspaces, streams, versions, facts, types, schemas, ats, actors, metadata, data))
-	tx.Bulk(insertPayloads.With(payloadPositions, payloads))
+	tx.Bulk(insertEvents.With(positions, ids, workspaces, streams, versions, facts, types, schemas, ats, actors, metadata, data, payloads))
 	b.writeKeys(tx)
 	b.writeCredentials(tx)
 	if err := s.projector.Apply(ctx, tx, b.events); err != nil {
 		return fmt.Errorf("apply to the read models: %w", err)
 	}
 	if notify := tx.Dialect().Notify; notify != "" {
-		tx.Query(func(database.Scan) error { return nil }, notify)
+		note := database.NoteAppended
+		if b.due {
+			note = database.NoteDue
+		}
+		tx.Query(func(database.Scan) error { return nil }, notify, note)
 	}
 	return nil
 }

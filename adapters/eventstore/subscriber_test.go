@@ -40,7 +40,7 @@ func onTrail(t *testing.T, test func(t *trail)) {
 	databasetest.Each(t, pgtest.Database, func(t *testing.T, b *databasetest.Backend) {
 		appended := application.NewBroadcast()
 		db := b.Open(t)
-		store := eventstore.New(db, noProjection{}, eventstore.Config{Appended: appended.Send})
+		store := eventstore.New(db, noProjection{}, eventstore.Config{Appended: func(bool) { appended.Send() }})
 		t.Cleanup(store.Close)
 		test(&trail{T: t, backend: b, db: db, store: store, appended: appended})
 	})

@@ -17,53 +17,204 @@ import (
 	"hooktrail/domain/trigger"
 )
 
-// executionTable has a row for every execution. It is written on the hot path: with one
-// insert and one update for all events of a transaction, and nothing read.
+// executionTable has a row for every execution, and one in its queue for each that waits or
+// runs. Both are written on the hot path: in a few statements for all events of a
+// transaction, and nothing is read.
 type executionTable struct {
-	name   string
-	insert database.BulkStatement
-	update database.BulkStatement
+	name, queue string
+	insert      database.BulkStatement
+	update      database.BulkStatement
+	enqueue     database.BulkStatement
+	requeue     database.BulkStatement
 }
 
-func newExecutionTable(name string) executionTable {
+func newExecutionTable(suffix string) executionTable {
 	column := func(name, kind string) database.Column { return database.Column{Name: name, Type: kind} }
+	name, queue := "executions"+suffix, "execution_queue"+suffix
 	return executionTable{
-		name: name,
+		name: name, queue: queue,
 		insert: database.Insert(name, "",
 			column("position", "int8"), column("id", "text"), column("workspace_id", "text"), column("agent_id", "text"),
 			column("trigger_id", "text"), column("status", "text"), column("attempt", "int8"), column("version", "int8"),
-			column("due_at", "int8"), column("created_at", "int8"), column("media_type", "text"), column("session_id", "text"),
-			column("user_id", "text"), column("metadata", "text"), column("retry_of", "text")),
+			column("created_at", "int8"), column("started_at", "int8"), column("completed_at", "int8"), column("error_code", "text"),
+			column("error_message", "text"), column("output_position", "int8"), column("ended_badly", "text"), column("media_type", "text"),
+			column("session_id", "text"), column("user_id", "text"), column("metadata", "text"), column("retry_of", "text")),
 		update: database.Update(name,
 			[]string{
-				"new.version", "new.status", "coalesce(new.attempt, old.attempt)", "new.worker", "new.due_at",
-				"coalesce(old.started_at, new.started_at)", "new.completed_at", "new.error_code", "new.error_message",
-				"new.output_position",
+				"new.version", "new.status", "coalesce(new.attempt, old.attempt)", "coalesce(old.started_at, new.started_at)", "new.completed_at",
+				"new.error_code", "new.error_message", "new.output_position", "new.ended_badly",
 			},
-			column("id", "text"), column("version", "int8"), column("status", "text"), column("attempt", "int8"),
-			column("worker", "text"), column("due_at", "int8"), column("started_at", "int8"), column("completed_at", "int8"),
-			column("error_code", "text"), column("error_message", "text"), column("output_position", "int8")),
+			column("id", "text"), column("version", "int8"), column("status", "text"), column("attempt", "int8"), column("started_at", "int8"),
+			column("completed_at", "int8"), column("error_code", "text"), column("error_message", "text"), column("output_position", "int8"),
+			column("ended_badly", "text")),
+		enqueue: database.Insert(queue, "", column("id", "text"), column("agent_id", "text"), column("due_at", "int8"), column("worker", "text")),
+		requeue: database.Update(queue, []string{"new.due_at", "new.worker"}, column("id", "text"), column("due_at", "int8"), column("worker", "text")),
 	}
 }
 
-// wave is a set of changes to different executions, which may be made in any order.
-type wave struct {
-	inserts insertRows
-	updates updateRows
+// progress is where an execution stands.
+type progress struct {
+	version                             int64
+	status                              execution.Status
+	attempt, started, completed, output *int64
+	due                                 *int64  // while it waits
+	worker                              *string // while it runs
+	left                                bool    // the queue, for good, or was never in it
+	failed                              execution.Error
 }
 
-type insertRows struct {
-	positions, attempts, versions, created                    []int64
-	ids, workspaces, agents, statuses                         []string
-	triggers, mediaTypes, sessions, users, metadata, retryOfs []*string
-	due                                                       []*int64
+// follow gives the progress of two steps, one after the other. Attempt and start are told
+// only by the step that changes them.
+func (p progress) follow(next progress) progress {
+	if next.attempt == nil {
+		next.attempt = p.attempt
+	}
+	if p.started != nil {
+		next.started = p.started
+	}
+	next.left = p.left || next.left
+	return next
 }
 
-type updateRows struct {
-	ids, statuses                             []string
-	versions                                  []int64
-	attempts, due, started, completed, output []*int64
-	workers, errorCodes, errorMessages        []*string
+func (p *progress) endedBadly() *string {
+	if p.status == execution.Failed || p.status == execution.Cancelled {
+		return new(string(p.status))
+	}
+	return nil
+}
+
+// created is what the first event of an execution says of it.
+type created struct {
+	position                                                    int64
+	at                                                          int64
+	workspace                                                   string
+	agent, trigger, mediaType, session, user, metadata, retryOf string
+}
+
+// executionChange is what a transaction makes of one execution. created is nil for those that
+// are there already.
+type executionChange struct {
+	id      string
+	created *created
+	progress
+}
+
+// apply queues the changes that the events make: each execution is written once, however
+// many of the events are its own.
+func (t *executionTable) apply(tx *database.Tx, events []eventlog.Recorded) error {
+	var changes []*executionChange
+	byID := map[string]*executionChange{}
+	for i := range events {
+		change, err := changeOf(&events[i])
+		if err != nil {
+			return err
+		}
+		if change == nil {
+			continue
+		}
+		if earlier := byID[change.id]; earlier != nil {
+			earlier.progress = earlier.follow(change.progress)
+			continue
+		}
+		byID[change.id] = change
+		changes = append(changes, change)
+	}
+	t.write(tx, changes)
+	return nil
+}
+
+func (t *executionTable) write(tx *database.Tx, changes []*executionChange) {
+	var (
+		in              insertRows
+		up              updateRows
+		entering, moved queueRows
+		leaving         []string
+	)
+	for _, c := range changes {
+		switch {
+		case c.created != nil:
+			in.add(c)
+			if !c.left {
+				entering.add(c)
+			}
+		case c.left:
+			up.add(c)
+			leaving = append(leaving, c.id)
+		default:
+			up.add(c)
+			moved.add(c)
+		}
+	}
+	tx.Bulk(t.insert.With(in.positions, in.ids, in.workspaces, in.agents, in.triggers, in.statuses, in.attempts, in.versions, in.created, in.started,
+		in.completed, in.errorCodes, in.errorMessages, in.outputs, in.endedBadly, in.mediaTypes, in.sessions, in.users, in.metadata, in.retryOfs))
+	tx.Bulk(t.update.With(up.ids, up.versions, up.statuses, up.attempts, up.started, up.completed, up.errorCodes, up.errorMessages, up.outputs, up.endedBadly))
+	tx.Bulk(t.enqueue.With(entering.ids, entering.agents, entering.due, entering.workers))
+	tx.Bulk(t.requeue.With(moved.ids, moved.due, moved.workers))
+	if len(leaving) > 0 {
+		tx.Exec("DELETE FROM "+t.queue+" WHERE "+tx.Dialect().In("id"), tx.Dialect().List(leaving))
+	}
+}
+
+// changeOf gives what an event makes of an execution; nil when it is about something else.
+func changeOf(recorded *eventlog.Recorded) (*executionChange, error) {
+	isInvoked := recorded.Fact && recorded.Stream.Kind() == eventlog.TriggerStream
+	if !isInvoked && recorded.Stream.Kind() != eventlog.ExecutionStream {
+		return nil, nil
+	}
+	at := database.Micros(recorded.At)
+	begin := func(id string, version int64, runs bool, c created) *executionChange {
+		c.position, c.at, c.workspace = int64(recorded.Position), at, recorded.WorkspaceID
+		change := &executionChange{id: id, created: &c, progress: progress{version: version, status: execution.Pending, attempt: new(int64), left: !runs}}
+		if runs {
+			change.due = &at
+		}
+		return change
+	}
+	if isInvoked {
+		event, err := trigger.Codec.Decode(*recorded)
+		if err != nil {
+			return nil, err
+		}
+		e, ok := event.(trigger.Invoked)
+		if !ok {
+			return nil, nil
+		}
+		// At version 0: the execution's own stream has not begun.
+		return begin(e.ExecutionID, 0, e.Runs, created{agent: e.AgentID, trigger: recorded.Stream.ID(), mediaType: e.MediaType}), nil
+	}
+	event, err := execution.Codec.Decode(*recorded)
+	if err != nil {
+		return nil, err
+	}
+	id := recorded.Stream.ID()
+	if e, ok := event.(execution.Requested); ok {
+		c := created{
+			agent: e.AgentID, trigger: e.TriggerID, mediaType: e.MediaType, session: e.SessionID, user: e.UserID, retryOf: e.RetryOf,
+		}
+		if len(e.Metadata) > 0 {
+			encoded, err := json.Marshal(e.Metadata)
+			if err != nil {
+				return nil, fmt.Errorf("encode metadata: %w", err)
+			}
+			c.metadata = string(encoded)
+		}
+		return begin(id, recorded.Version, e.Runs, c), nil
+	}
+	p := progress{version: recorded.Version}
+	switch e := event.(type) {
+	case execution.Started:
+		p.status, p.attempt, p.worker, p.started = execution.Running, new(int64(e.Attempt)), orNil(e.Worker), &at
+	case execution.AttemptFailed:
+		p.status, p.due, p.failed = execution.Pending, new(database.Micros(e.RetryAt)), e.Error
+	case execution.Succeeded:
+		p.status, p.completed, p.output = execution.Completed, &at, new(int64(recorded.Position))
+	case execution.GaveUp:
+		p.status, p.completed, p.failed = execution.Failed, &at, e.Error
+	case execution.WasCancelled:
+		p.status, p.completed, p.failed = execution.Cancelled, &at, execution.Error{Code: "cancelled", Message: orDefault(e.Reason, "cancelled")}
+	}
+	p.left = p.status.Final()
+	return &executionChange{id: id, progress: p}, nil
 }
 
 func orNil(s string) *string {
@@ -73,92 +224,6 @@ func orNil(s string) *string {
 	return &s
 }
 
-// apply queues the changes that the events make. Events of one execution keep their order:
-// the second one of an execution goes into the second wave.
-func (t *executionTable) apply(tx *database.Tx, events []eventlog.Recorded) error {
-	var waves []*wave
-	next := map[string]int{}
-	waveFor := func(id string) *wave {
-		n := next[id]
-		next[id]++
-		if n == len(waves) {
-			waves = append(waves, &wave{})
-		}
-		return waves[n]
-	}
-	for i := range events {
-		if err := project(&events[i], waveFor); err != nil {
-			return err
-		}
-	}
-	for _, w := range waves {
-		in, up := &w.inserts, &w.updates
-		tx.Bulk(t.insert.With(in.positions, in.ids, in.workspaces, in.agents, in.triggers, in.statuses, in.attempts, in.versions,
-			in.due, in.created, in.mediaTypes, in.sessions, in.users, in.metadata, in.retryOfs))
-		tx.Bulk(t.update.With(up.ids, up.versions, up.statuses, up.attempts, up.workers, up.due, up.started, up.completed,
-			up.errorCodes, up.errorMessages, up.output))
-	}
-	return nil
-}
-
-func project(recorded *eventlog.Recorded, waveFor func(id string) *wave) error {
-	isInvoked := recorded.Fact && recorded.Stream.Kind() == eventlog.TriggerStream
-	if !isInvoked && recorded.Stream.Kind() != eventlog.ExecutionStream {
-		return nil
-	}
-	at := database.Micros(recorded.At)
-	if isInvoked {
-		event, err := trigger.Codec.Decode(*recorded)
-		if err != nil {
-			return err
-		}
-		e, ok := event.(trigger.Invoked)
-		if !ok {
-			return nil
-		}
-		waveFor(e.ExecutionID).inserts.add(recorded, insertRow{
-			id: e.ExecutionID, agent: e.AgentID, trigger: recorded.Stream.ID(), runs: e.Runs, mediaType: e.MediaType,
-		})
-		return nil
-	}
-	event, err := execution.Codec.Decode(*recorded)
-	if err != nil {
-		return err
-	}
-	id := recorded.Stream.ID()
-	if e, ok := event.(execution.Requested); ok {
-		row := insertRow{
-			id: id, agent: e.AgentID, trigger: e.TriggerID, runs: e.Runs, mediaType: e.MediaType,
-			session: e.SessionID, user: e.UserID, retryOf: e.RetryOf,
-		}
-		if len(e.Metadata) > 0 {
-			encoded, err := json.Marshal(e.Metadata)
-			if err != nil {
-				return fmt.Errorf("encode metadata: %w", err)
-			}
-			row.metadata = string(encoded)
-		}
-		waveFor(id).inserts.add(recorded, row)
-		return nil
-	}
-	row := updateRow{}
-	switch e := event.(type) {
-	case execution.Started:
-		attempt := int64(e.Attempt)
-		row = updateRow{status: execution.Running, attempt: &attempt, worker: orNil(e.Worker), started: &at}
-	case execution.AttemptFailed:
-		row = updateRow{status: execution.Pending, due: new(database.Micros(e.RetryAt)), failed: e.Error}
-	case execution.Succeeded:
-		row = updateRow{status: execution.Completed, completed: &at, output: new(int64(recorded.Position))}
-	case execution.GaveUp:
-		row = updateRow{status: execution.Failed, completed: &at, failed: e.Error}
-	case execution.WasCancelled:
-		row = updateRow{status: execution.Cancelled, completed: &at, failed: execution.Error{Code: "cancelled", Message: orDefault(e.Reason, "cancelled")}}
-	}
-	waveFor(id).updates.add(id, recorded.Version, row)
-	return nil
-}
-
 func orDefault(s, otherwise string) string {
 	if s == "" {
 		return otherwise
@@ -166,41 +231,51 @@ func orDefault(s, otherwise string) string {
 	return s
 }
 
-type insertRow struct {
-	id, agent, trigger, mediaType, session, user, metadata, retryOf string
-	runs                                                            bool
+type insertRows struct {
+	positions, attempts, versions, created                    []int64
+	ids, workspaces, agents, statuses                         []string
+	triggers, mediaTypes, sessions, users, metadata, retryOfs []*string
+	started, completed, outputs                               []*int64
+	errorCodes, errorMessages, endedBadly                     []*string
 }
 
-func (r *insertRows) add(recorded *eventlog.Recorded, row insertRow) {
-	at := database.Micros(recorded.At)
-	version := recorded.Version
-	if recorded.Fact {
-		version = 0 // the execution's own stream has not begun
+func (r *insertRows) add(c *executionChange) {
+	k := c.created
+	r.positions, r.ids, r.workspaces = append(r.positions, k.position), append(r.ids, c.id), append(r.workspaces, k.workspace)
+	r.agents, r.triggers, r.created = append(r.agents, k.agent), append(r.triggers, orNil(k.trigger)), append(r.created, k.at)
+	r.statuses, r.attempts, r.versions = append(r.statuses, string(c.status)), append(r.attempts, *c.attempt), append(r.versions, c.version)
+	r.started, r.completed, r.outputs = append(r.started, c.started), append(r.completed, c.completed), append(r.outputs, c.output)
+	r.errorCodes, r.errorMessages = append(r.errorCodes, orNil(c.failed.Code)), append(r.errorMessages, orNil(c.failed.Message))
+	r.endedBadly, r.mediaTypes = append(r.endedBadly, c.endedBadly()), append(r.mediaTypes, orNil(k.mediaType))
+	r.sessions, r.users = append(r.sessions, orNil(k.session)), append(r.users, orNil(k.user))
+	r.metadata, r.retryOfs = append(r.metadata, orNil(k.metadata)), append(r.retryOfs, orNil(k.retryOf))
+}
+
+type updateRows struct {
+	ids, statuses                         []string
+	versions                              []int64
+	attempts, started, completed, outputs []*int64
+	errorCodes, errorMessages, endedBadly []*string
+}
+
+func (r *updateRows) add(c *executionChange) {
+	r.ids, r.versions, r.statuses = append(r.ids, c.id), append(r.versions, c.version), append(r.statuses, string(c.status))
+	r.attempts, r.started, r.completed = append(r.attempts, c.attempt), append(r.started, c.started), append(r.completed, c.completed)
+	r.errorCodes, r.errorMessages = append(r.errorCodes, orNil(c.failed.Code)), append(r.errorMessages, orNil(c.failed.Message))
+	r.outputs, r.endedBadly = append(r.outputs, c.output), append(r.endedBadly, c.endedBadly())
+}
+
+type queueRows struct {
+	ids, agents []string
+	due         []*int64
+	workers     []*string
+}
+
+func (r *queueRows) add(c *executionChange) {
+	r.ids, r.due, r.workers = append(r.ids, c.id), append(r.due, c.due), append(r.workers, c.worker)
+	if c.created != nil {
+		r.agents = append(r.agents, c.created.agent)
 	}
-	var due *int64
-	if row.runs {
-		due = &at
-	}
-	r.positions, r.ids, r.workspaces = append(r.positions, int64(recorded.Position)), append(r.ids, row.id), append(r.workspaces, recorded.WorkspaceID)
-	r.agents, r.triggers = append(r.agents, row.agent), append(r.triggers, orNil(row.trigger))
-	r.statuses, r.attempts, r.versions = append(r.statuses, string(execution.Pending)), append(r.attempts, 0), append(r.versions, version)
-	r.due, r.created = append(r.due, due), append(r.created, at)
-	r.mediaTypes, r.sessions, r.users = append(r.mediaTypes, orNil(row.mediaType)), append(r.sessions, orNil(row.session)), append(r.users, orNil(row.user))
-	r.metadata, r.retryOfs = append(r.metadata, orNil(row.metadata)), append(r.retryOfs, orNil(row.retryOf))
-}
-
-type updateRow struct {
-	status                                   execution.Status
-	attempt, due, started, completed, output *int64
-	worker                                   *string
-	failed                                   execution.Error
-}
-
-func (r *updateRows) add(id string, version int64, row updateRow) {
-	r.ids, r.versions, r.statuses = append(r.ids, id), append(r.versions, version), append(r.statuses, string(row.status))
-	r.attempts, r.workers, r.due = append(r.attempts, row.attempt), append(r.workers, row.worker), append(r.due, row.due)
-	r.started, r.completed, r.output = append(r.started, row.started), append(r.completed, row.completed), append(r.output, row.output)
-	r.errorCodes, r.errorMessages = append(r.errorCodes, orNil(row.failed.Code)), append(r.errorMessages, orNil(row.failed.Message))
 }
 
 type executionRow struct {
@@ -227,18 +302,22 @@ type executionRow struct {
 	Output       []byte  `db:"output"`
 }
 
-const executionFields = `x.position, x.id, x.workspace_id, x.agent_id, x.trigger_id, x.status, x.attempt, x.version, x.due_at,
+const executionFields = `x.position, x.id, x.workspace_id, x.agent_id, x.trigger_id, x.status, x.attempt, x.version, q.due_at,
 	x.created_at, x.started_at, x.completed_at, x.error_code, x.error_message, x.media_type, x.session_id, x.user_id, x.metadata,
 	x.retry_of, `
 
-const executionColumns = executionFields + "i.body AS input, o.body AS output"
+const executionColumns = executionFields + "i.payload AS input, o.payload AS output"
 
 // listColumns leave out inputs and outputs of more than 64 KiB: a page of the largest would
 // not fit into memory.
-const listColumns = executionFields + `CASE WHEN length(i.body) <= 65536 THEN i.body END AS input,
-	CASE WHEN length(o.body) <= 65536 THEN o.body END AS output`
+const listColumns = executionFields + `CASE WHEN length(i.payload) <= 65536 THEN i.payload END AS input,
+	CASE WHEN length(o.payload) <= 65536 THEN o.payload END AS output`
 
-const executionJoins = ` AS x LEFT JOIN payloads i ON i.position = x.position LEFT JOIN payloads o ON o.position = x.output_position `
+// joins gives what a view is read from. The queue goes by the name of its table while the
+// models are rebuilt, as the executions do.
+func (t *executionTable) joins() string {
+	return ` AS x LEFT JOIN ` + t.queue + ` q ON q.id = x.id LEFT JOIN events i ON i.position = x.position LEFT JOIN events o ON o.position = x.output_position `
+}
 
 func text(s *string) string {
 	if s == nil {
@@ -278,7 +357,7 @@ func (r executionRow) view() (application.ExecutionView, error) {
 // Execution shows one execution, without its attempts.
 func (m *Models) Execution(ctx context.Context, workspace, id string) (application.ExecutionView, bool, error) {
 	var row executionRow
-	err := m.db.Get(ctx, &row, "SELECT "+executionColumns+" FROM "+m.executions.name+executionJoins+"WHERE x.id = ? AND x.workspace_id = ?", id, workspace)
+	err := m.db.Get(ctx, &row, "SELECT "+executionColumns+" FROM "+m.executions.name+m.executions.joins()+"WHERE x.id = ? AND x.workspace_id = ?", id, workspace)
 	if errors.Is(err, sql.ErrNoRows) {
 		return application.ExecutionView{}, false, nil
 	}
@@ -292,14 +371,14 @@ func (m *Models) Execution(ctx context.Context, workspace, id string) (applicati
 // Input reads what an execution was given, as it came in; false when it was erased.
 func (m *Models) Input(ctx context.Context, id string) ([]byte, string, bool, error) {
 	var row struct {
-		Body      []byte  `db:"body"`
+		Payload   []byte  `db:"payload"`
 		MediaType *string `db:"media_type"`
 	}
-	err := m.db.Get(ctx, &row, "SELECT p.body, x.media_type FROM "+m.executions.name+" x JOIN payloads p ON p.position = x.position WHERE x.id = ?", id)
+	err := m.db.Get(ctx, &row, "SELECT e.payload, x.media_type FROM "+m.executions.name+" x JOIN events e ON e.position = x.position WHERE x.id = ? AND e.payload IS NOT NULL", id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, "", false, nil
 	}
-	return row.Body, text(row.MediaType), err == nil, m.failed("read an input", err)
+	return row.Payload, text(row.MediaType), err == nil, m.failed("read an input", err)
 }
 
 // Executions lists executions, the newest first.
@@ -312,17 +391,16 @@ func (m *Models) Executions(ctx context.Context, workspace string, f application
 	where.addText("x.status = ?", string(f.Status))
 	switch f.Status {
 	case execution.Failed, execution.Cancelled:
-		// The condition of a partial index, by which the planner sees that it holds them all.
-		where.terms = append(where.terms, "x.status IN ('failed', 'cancelled')")
+		where.add("x.ended_badly = ?", string(f.Status))
 	case execution.Running:
-		where.terms = append(where.terms, "x.worker IS NOT NULL") // likewise
+		where.terms = append(where.terms, "x.id IN (SELECT id FROM "+m.executions.queue+" WHERE worker IS NOT NULL)")
 	default: // has no such index
 	}
 	where.addTime("x.created_at >= ?", f.Since)
 	where.addTime("x.created_at <= ?", f.Until)
 	var rows []executionRow
 	page := application.Page[application.ExecutionView]{}
-	total, err := m.page(ctx, &rows, listColumns, m.executions.name, executionJoins, "x", where, p)
+	total, err := m.page(ctx, &rows, listColumns, m.executions.name, m.executions.joins(), "x", where, p)
 	if err != nil {
 		return page, m.failed("list executions", err)
 	}

@@ -29,12 +29,12 @@ func onTables(db *database.DB, publicURL, suffix string) *Models {
 	return &Models{
 		db: db, publicURL: publicURL,
 		triggers: triggerTable("triggers" + suffix), agents: agentTable("agents" + suffix), apiKeys: apiKeyTable("api_keys" + suffix),
-		executions: newExecutionTable("executions" + suffix),
+		executions: newExecutionTable(suffix),
 	}
 }
 
 // Tables are the names of the tables, in the order in which they are rebuilt.
-var Tables = []string{"triggers", "agents", "api_keys", "executions"}
+var Tables = []string{"triggers", "agents", "api_keys", "executions", "execution_queue"}
 
 // Apply brings the read models up to date with events that follow what they hold.
 func (m *Models) Apply(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {

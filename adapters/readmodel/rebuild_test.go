@@ -34,7 +34,7 @@ func onWorld(t *testing.T, test func(w *world)) {
 	databasetest.Each(t, pgtest.Database, func(t *testing.T, b *databasetest.Backend) {
 		w := &world{T: t, backend: b, db: b.Open(t), appended: application.NewBroadcast()}
 		w.models = readmodel.New(w.db, publicURL)
-		w.store = eventstore.New(w.db, w.models, eventstore.Config{Appended: w.appended.Send})
+		w.store = eventstore.New(w.db, w.models, eventstore.Config{Appended: func(bool) { w.appended.Send() }})
 		t.Cleanup(w.store.Close)
 		test(w)
 	})

@@ -106,7 +106,7 @@ func (q *Queue) pick(ctx context.Context, tx *database.Tx, limit int) ([]due, er
 		err := scan(&id, &running)
 		busy[id] = running
 		return err
-	}, "SELECT agent_id, count(*) FROM executions WHERE worker IS NOT NULL GROUP BY agent_id")
+	}, "SELECT q.agent_id, count(*) FROM execution_queue q JOIN agents a ON a.id = q.agent_id WHERE q.worker IS NOT NULL AND a.max_concurrency > 0 GROUP BY q.agent_id")
 	var found, lost []due
 	read := func(into *[]due, isLost bool) func(database.Scan) error {
 		return func(scan database.Scan) error {
@@ -136,12 +136,12 @@ func (q *Queue) pick(ctx context.Context, tx *database.Tx, limit int) ([]due, er
 	leases, clock := tx.Dialect().Now, database.Micros(q.now())
 	// Executions of agents that run as many as they may are passed over here already, so that
 	// a long queue of one agent does not hide the others'.
-	tx.Query(read(&found, false), "SELECT "+dueColumns+" FROM executions x JOIN agents a ON a.id = x.agent_id WHERE x.due_at IS NOT NULL"+
-		" AND x.due_at <= CASE WHEN "+logTime+" > ? THEN "+logTime+" ELSE ? END AND (x.attempt = 0 OR x.due_at <= ?)"+
-		" AND x.agent_id NOT IN (SELECT r.agent_id FROM executions r JOIN agents ra ON ra.id = r.agent_id WHERE r.worker IS NOT NULL GROUP BY r.agent_id, ra.max_concurrency"+
-		" HAVING ra.max_concurrency > 0 AND count(*) >= ra.max_concurrency) ORDER BY x.due_at LIMIT ?", clock, clock, clock, limit)
-	tx.Query(read(&lost, true), "SELECT "+dueColumns+" FROM executions x JOIN agents a ON a.id = x.agent_id WHERE x.worker IS NOT NULL"+
-		" AND x.worker NOT IN (SELECT id FROM workers WHERE lease_until > "+leases+") ORDER BY x.worker, x.position LIMIT ?", limit)
+	tx.Query(read(&found, false), "SELECT "+dueColumns+" FROM execution_queue q JOIN executions x ON x.id = q.id JOIN agents a ON a.id = q.agent_id WHERE q.due_at IS NOT NULL"+
+		" AND q.due_at <= CASE WHEN "+logTime+" > ? THEN "+logTime+" ELSE ? END AND (x.attempt = 0 OR q.due_at <= ?)"+
+		" AND q.agent_id NOT IN (SELECT r.agent_id FROM execution_queue r JOIN agents ra ON ra.id = r.agent_id WHERE r.worker IS NOT NULL AND ra.max_concurrency > 0"+
+		" GROUP BY r.agent_id, ra.max_concurrency HAVING count(*) >= ra.max_concurrency) ORDER BY q.due_at LIMIT ?", clock, clock, clock, limit)
+	tx.Query(read(&lost, true), "SELECT "+dueColumns+" FROM execution_queue q JOIN executions x ON x.id = q.id JOIN agents a ON a.id = q.agent_id WHERE q.worker IS NOT NULL"+
+		" AND q.worker NOT IN (SELECT id FROM workers WHERE lease_until > "+leases+") ORDER BY q.worker, x.position LIMIT ?", limit)
 	if err := tx.Flush(ctx); err != nil {
 		return nil, err
 	}
@@ -169,15 +169,15 @@ func (q *Queue) withInputs(ctx context.Context, picked []due) ([]application.Cla
 	}
 	var rows []struct {
 		Position int64  `db:"position"`
-		Body     []byte `db:"body"`
+		Payload  []byte `db:"payload"`
 	}
 	list := "SELECT CAST(asked.value AS BIGINT) FROM " + q.db.Dialect.Each("asked")
-	if err := q.db.Select(ctx, &rows, "SELECT position, body FROM payloads WHERE position IN ("+list+")", q.db.Dialect.List(positions)); err != nil {
+	if err := q.db.Select(ctx, &rows, "SELECT position, payload FROM events WHERE position IN ("+list+") AND payload IS NOT NULL", q.db.Dialect.List(positions)); err != nil {
 		return nil, q.failed("read inputs", err)
 	}
 	bodies := make(map[int64][]byte, len(rows))
 	for _, row := range rows {
-		bodies[row.Position] = row.Body
+		bodies[row.Position] = row.Payload
 	}
 	claimed := make([]application.Claimed, len(picked))
 	for i, d := range picked {
@@ -195,7 +195,7 @@ func (q *Queue) withInputs(ctx context.Context, picked []due) ([]application.Cla
 // NextDue gives the time at which the next execution becomes due; false when none waits.
 func (q *Queue) NextDue(ctx context.Context) (time.Time, bool, error) {
 	var at *int64
-	if err := q.db.Get(ctx, &at, "SELECT min(due_at) FROM executions WHERE due_at IS NOT NULL"); err != nil {
+	if err := q.db.Get(ctx, &at, "SELECT min(due_at) FROM execution_queue WHERE due_at IS NOT NULL"); err != nil {
 		return time.Time{}, false, q.failed("look for the next due execution", err)
 	}
 	if at == nil {
@@ -206,7 +206,7 @@ func (q *Queue) NextDue(ctx context.Context) (time.Time, bool, error) {
 		return next, true, nil
 	}
 	var ahead []int64
-	err := q.db.Select(ctx, &ahead, "SELECT due_at FROM executions WHERE attempt = 0 AND due_at > ? AND due_at <= "+logTime+" LIMIT 1", database.Micros(now))
+	err := q.db.Select(ctx, &ahead, "SELECT q.due_at FROM execution_queue q JOIN executions x ON x.id = q.id WHERE x.attempt = 0 AND q.due_at > ? AND q.due_at <= "+logTime+" LIMIT 1", database.Micros(now))
 	if err != nil {
 		return time.Time{}, false, q.failed("look for executions ahead of the clock", err)
 	}
@@ -248,7 +248,7 @@ func (q *Queue) RetireAll(ctx context.Context) error {
 // Ended lists those of the executions that do not run any more.
 func (q *Queue) Ended(ctx context.Context, ids []string) ([]string, error) {
 	var ended []string
-	err := q.db.Select(ctx, &ended, "SELECT id FROM executions WHERE "+q.db.Dialect.In("id")+" AND worker IS NULL", q.db.Dialect.List(ids))
+	err := q.db.Select(ctx, &ended, "SELECT id FROM executions AS x WHERE "+q.db.Dialect.In("id")+" AND NOT EXISTS (SELECT 1 FROM execution_queue q WHERE q.id = x.id AND q.worker IS NOT NULL)", q.db.Dialect.List(ids))
 	return ended, q.failed("look for ended executions", err)
 }
 

@@ -356,7 +356,7 @@ func TestErasedInput(t *testing.T) {
 		made := s.invoke("a", 2)
 		require.NoError(s, s.append(trigger.Codec, "trigger-t1", 0, []byte{}, trigger.Invoked{ExecutionID: "empty", AgentID: "a", Runs: true, MediaType: "application/x-www-form-urlencoded"}))
 		require.NoError(s, s.db.Write(s.Context(), func(tx *database.Tx) error {
-			tx.Exec("DELETE FROM payloads WHERE position = (SELECT position FROM executions WHERE id = ?)", made[0])
+			tx.Exec("UPDATE events SET payload = NULL WHERE position = (SELECT position FROM executions WHERE id = ?)", made[0])
 			return nil
 		}))
 		claimed := s.claim(0, "k1", 10)

@@ -83,11 +83,22 @@ func (c *Codec) Encode(event Event) (Proposed, error) {
 	if !known {
 		return Proposed{}, fmt.Errorf("event type %T is not declared", event)
 	}
-	data, err := json.Marshal(event)
+	data, err := encode(event)
 	if err != nil {
 		return Proposed{}, fmt.Errorf("encode %s: %w", t.name, err)
 	}
 	return Proposed{Type: t.name, Schema: t.schema, Data: data, Event: event, Fact: t.fact}, nil
+}
+
+// Frequent is an event that writes its JSON itself, because there are so many of it; the
+// bytes are those of encoding/json.
+type Frequent interface{ JSON() []byte }
+
+func encode(event Event) ([]byte, error) {
+	if frequent, ok := event.(Frequent); ok {
+		return frequent.JSON(), nil
+	}
+	return json.Marshal(event)
 }
 
 // Decode reads a recorded event of any schema version up to the current one.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"hooktrail/domain/jsonobject"
 )
 
 // Position is the place of an event in the whole log: 1 for the first, without gaps,
@@ -61,6 +63,12 @@ type Metadata struct {
 	TraceParent   string `json:"traceparent,omitempty"`
 	CausationID   string `json:"causation_id,omitempty"`
 	CorrelationID string `json:"correlation_id,omitempty"`
+}
+
+// JSON writes the metadata without the actor, in the form in which it is stored.
+func (m *Metadata) JSON() []byte {
+	return jsonobject.New(160).TextIfAny("request_id", m.RequestID).TextIfAny("traceparent", m.TraceParent).
+		TextIfAny("causation_id", m.CausationID).TextIfAny("correlation_id", m.CorrelationID).End()
 }
 
 // Proposed is an event that a decision wants to append.
@@ -134,6 +142,9 @@ type Append struct {
 	Meta     Metadata
 
 	Idempotency *IdempotencyKey
+	// Due says that workers may have something to run behind it: an execution that waits, or
+	// room for one.
+	Due bool
 	// Keep and Forget change credentials in the same transaction.
 	Keep   []Credential
 	Forget []string

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"hooktrail/domain/eventlog"
+	"hooktrail/domain/jsonobject"
 	"hooktrail/domain/trigger"
 )
 
@@ -93,6 +94,11 @@ type Started struct {
 	Worker  string `json:"worker"`
 }
 
+// JSON writes the event.
+func (e Started) JSON() []byte {
+	return jsonobject.New(80).Int("attempt", e.Attempt).Text("worker", e.Worker).End()
+}
+
 // AttemptFailed ends an attempt that will be made again.
 type AttemptFailed struct {
 	eventlog.Base
@@ -106,6 +112,11 @@ type Succeeded struct {
 	eventlog.Base
 	Attempt int            `json:"attempt"`
 	Output  trigger.Digest `json:"output"`
+}
+
+// JSON writes the event.
+func (e Succeeded) JSON() []byte {
+	return e.Output.AddTo(jsonobject.New(128).Int("attempt", e.Attempt), "output").End()
 }
 
 // GaveUp ends an execution without one: the dead letter.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"hooktrail/domain/eventlog"
+	"hooktrail/domain/jsonobject"
 )
 
 // Created is the first event of a trigger.
@@ -67,6 +68,11 @@ type Digest struct {
 	Size   int    `json:"size"`   // bytes
 }
 
+// AddTo adds the digest to an object that is being written.
+func (d Digest) AddTo(o jsonobject.Object, name string) jsonobject.Object {
+	return o.Begin(name).Text("sha256", d.SHA256).Int("size", d.Size).End()
+}
+
 // Invoked is an accepted call. It creates the execution of that id.
 type Invoked struct {
 	eventlog.Base
@@ -80,6 +86,13 @@ type Invoked struct {
 	Signed         bool   `json:"signed,omitempty"`
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	ClientIP       string `json:"client_ip,omitempty"`
+}
+
+// JSON writes the event.
+func (e Invoked) JSON() []byte {
+	o := jsonobject.New(384).Text("execution_id", e.ExecutionID).Text("agent_id", e.AgentID).Bool("runs", e.Runs)
+	return e.Input.AddTo(o, "input").TextIfAny("media_type", e.MediaType).Text("token_id", e.TokenID).BoolIfTrue("signed", e.Signed).
+		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).End()
 }
 
 // Deleted ends a trigger.

@@ -4,7 +4,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"hash"
 	"strings"
+	"sync"
 )
 
 // SignatureHeaders are the headers in which the default scheme takes a signature: ours,
@@ -22,10 +24,29 @@ func Sign(secret, body []byte) string {
 	return signaturePrefix + hex.EncodeToString(mac.Sum(nil))
 }
 
-// Verify reports whether the signatures, at least one, are each made by one of the secrets
+// Key is a signing secret that is ready for use: setting the HMAC up for every call takes as
+// long as the HMAC of a KiB.
+type Key struct{ macs sync.Pool }
+
+// NewKey makes a key of a secret.
+func NewKey(secret []byte) *Key {
+	return &Key{macs: sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}}
+}
+
+func (k *Key) sign(body []byte) [sha256.Size]byte {
+	mac := k.macs.Get().(hash.Hash)
+	defer k.macs.Put(mac)
+	mac.Reset()
+	mac.Write(body)
+	var sum [sha256.Size]byte
+	mac.Sum(sum[:0])
+	return sum
+}
+
+// Verify reports whether the signatures, at least one, are each made by one of the keys
 // over the exact bytes of the body. It takes the same time wherever a signature differs.
-func Verify(signatures []string, secrets [][]byte, body []byte) bool {
-	if len(signatures) == 0 || len(secrets) == 0 {
+func Verify(signatures []string, keys []*Key, body []byte) bool {
+	if len(signatures) == 0 || len(keys) == 0 {
 		return false
 	}
 	given := make([][]byte, len(signatures))
@@ -38,12 +59,10 @@ func Verify(signatures []string, secrets [][]byte, body []byte) bool {
 		given[i] = decoded
 	}
 	good := make([]bool, len(given))
-	for _, secret := range secrets {
-		mac := hmac.New(sha256.New, secret)
-		mac.Write(body)
-		expected := mac.Sum(nil)
+	for _, key := range keys {
+		expected := key.sign(body)
 		for i, signature := range given {
-			good[i] = good[i] || hmac.Equal(expected, signature)
+			good[i] = good[i] || hmac.Equal(expected[:], signature)
 		}
 	}
 	for _, ok := range good {

@@ -29,7 +29,7 @@ var vectors = map[string]struct{ secret, body, signature string }{
 }
 
 func verify(signatures []string, secret, body string) bool {
-	return trigger.Verify(signatures, [][]byte{[]byte(secret)}, []byte(body))
+	return trigger.Verify(signatures, []*trigger.Key{trigger.NewKey([]byte(secret))}, []byte(body))
 }
 
 func TestSignatureVectors(t *testing.T) {
@@ -83,12 +83,12 @@ func TestVerify(t *testing.T) {
 func TestVerifyWithSeveralSecrets(t *testing.T) {
 	body := []byte(`{}`)
 	current, old, gone := []byte("current secret"), []byte("old secret"), []byte("gone secret")
-	secrets := [][]byte{current, old}
-	require.True(t, trigger.Verify([]string{trigger.Sign(current, body)}, secrets, body))
-	require.True(t, trigger.Verify([]string{trigger.Sign(old, body)}, secrets, body))
-	require.True(t, trigger.Verify([]string{trigger.Sign(old, body), trigger.Sign(current, body)}, secrets, body), "each header by one of them")
-	require.False(t, trigger.Verify([]string{trigger.Sign(gone, body)}, secrets, body))
-	require.False(t, trigger.Verify([]string{trigger.Sign(current, body), trigger.Sign(gone, body)}, secrets, body))
+	keys := []*trigger.Key{trigger.NewKey(current), trigger.NewKey(old)}
+	require.True(t, trigger.Verify([]string{trigger.Sign(current, body)}, keys, body))
+	require.True(t, trigger.Verify([]string{trigger.Sign(old, body)}, keys, body))
+	require.True(t, trigger.Verify([]string{trigger.Sign(old, body), trigger.Sign(current, body)}, keys, body), "each header by one of them")
+	require.False(t, trigger.Verify([]string{trigger.Sign(gone, body)}, keys, body))
+	require.False(t, trigger.Verify([]string{trigger.Sign(current, body), trigger.Sign(gone, body)}, keys, body))
 	require.False(t, trigger.Verify([]string{trigger.Sign(nil, body)}, nil, body), "without a secret nothing is signed")
-	require.True(t, trigger.Verify([]string{trigger.Sign(current, nil)}, secrets, nil), "an empty body can be signed")
+	require.True(t, trigger.Verify([]string{trigger.Sign(current, nil)}, keys, nil), "an empty body can be signed")
 }

@@ -109,7 +109,7 @@ func (s *Server) answerError(c *fiber.Ctx, err error) error {
 // answerUnread answers a request whose head cannot be read, which is never our fault.
 // Its connection is closed.
 func (s *Server) answerUnread(c *fiber.Ctx, err error) error {
-	begin(c)
+	s.begin(c)
 	linger(c)
 	if faultOf(c, err).Code == fault.Internal {
 		err = fiber.ErrBadRequest

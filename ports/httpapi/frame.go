@@ -13,7 +13,6 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
-	"github.com/segmentio/ksuid"
 
 	"hooktrail/application"
 	"hooktrail/domain/apikey"
@@ -28,6 +27,15 @@ const (
 	localCaller     = "caller"
 )
 
+// As bytes they need not be brought into their usual form for every answer.
+var (
+	nameRequestID          = []byte(headerRequestID)
+	nameContentTypeOptions = []byte(fiber.HeaderXContentTypeOptions)
+	nameCacheControl       = []byte(fiber.HeaderCacheControl)
+	noSniff                = []byte("nosniff")
+	noStore                = []byte("no-store")
+)
+
 var (
 	acceptableRequestID = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
 	// W3C Trace Context, "traceparent header".
@@ -38,7 +46,7 @@ var (
 // answer. What is logged and measured is the route's pattern: a path may hold a token.
 func (s *Server) frame(c *fiber.Ctx) (err error) {
 	started := time.Now()
-	id := begin(c)
+	id := s.begin(c)
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			s.logger.Error("a handler panicked", "request_id", id, "route", c.Route().Path, "panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
@@ -59,15 +67,15 @@ func (s *Server) frame(c *fiber.Ctx) (err error) {
 }
 
 // begin gives a request its id, and its answer the headers that all answers have.
-func begin(c *fiber.Ctx) (id string) {
-	id = c.Get(headerRequestID)
-	if !acceptableRequestID.MatchString(id) {
-		id = ksuid.New().String()
+func (s *Server) begin(c *fiber.Ctx) (id string) {
+	if id = c.Get(headerRequestID); id == "" || !acceptableRequestID.MatchString(id) {
+		id = s.config.NewID()
 	}
 	c.Locals(localRequestID, id)
-	c.Set(headerRequestID, id)
-	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
-	c.Set(fiber.HeaderCacheControl, "no-store")
+	answer := &c.Response().Header
+	answer.SetCanonical(nameRequestID, []byte(id))
+	answer.SetCanonical(nameContentTypeOptions, noSniff)
+	answer.SetCanonical(nameCacheControl, noStore)
 	return id
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"hooktrail/application"
 	"hooktrail/domain/fault"
+	"hooktrail/domain/jsonobject"
 	"hooktrail/domain/trigger"
 )
 
@@ -22,7 +24,7 @@ const (
 	hookPath   = "/api/v1/webhook/trigger"
 	hookPrefix = "/api/v1/hooks/"
 	hookAlias  = "/hooks/"
-	// hookTimeout bounds each of our own steps of a call; senders give up after 1 to 30 seconds.
+	// hookTimeout bounds a call from when its body is there; senders give up after 1 to 30 seconds.
 	hookTimeout = 10 * time.Second
 	maxWait     = 60 * time.Second
 )
@@ -45,11 +47,12 @@ func hookToken(uri, authorization string) (string, bool) {
 // hook is the webhook call.
 func (s *Server) hook(c *fiber.Ctx) error {
 	text, _ := hookToken(c.Path(), c.Get(fiber.HeaderAuthorization))
-	if err := s.limitRate(c, text); err != nil {
+	presented, client := application.Present(text), s.client(c)
+	if err := s.limitRate(c, presented, client); err != nil {
 		return err
 	}
 	call := application.Call{
-		Token: text, Signatures: signatures(c), ContentType: c.Get(fiber.HeaderContentType), Client: s.client(c),
+		Token: presented, Signatures: signatures(c), ContentType: c.Get(fiber.HeaderContentType), Client: client,
 		IdempotencyKey: idempotencyKey(c), RequestID: requestID(c), TraceParent: traceParent(c),
 	}
 	if err := s.readCall(c, &call); err != nil {
@@ -74,13 +77,14 @@ func (s *Server) hook(c *fiber.Ctx) error {
 			return data(c, fiber.StatusOK, view, nil)
 		}
 	}
-	return data(c, fiber.StatusAccepted, invocation, nil)
+	c.Status(fiber.StatusAccepted).Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	return c.Send(invocation.AddTo(jsonobject.New(320), "data").End())
 }
 
 // readCall reads the body of a call and decompresses it. What is wrong with the compression
 // is told after the checks that come before parsing; only the size counts at once.
 func (s *Server) readCall(c *fiber.Ctx, call *application.Call) (err error) {
-	limit := s.bodyLimit(call.Token, c.Request().Header.ContentLength())
+	limit := s.app.BodyLimit(context.Background(), call.Token, c.Request().Header.ContentLength())
 	if call.Signed, err = readBody(c, limit); err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func (s *Server) readCall(c *fiber.Ctx, call *application.Call) (err error) {
 		call.Unreadable = fault.New(fault.UnsupportedMediaType, "the only Content-Encoding taken is gzip")
 		return nil
 	}
-	limit = s.bodyLimit(call.Token, -1)
+	limit = s.app.BodyLimit(context.Background(), call.Token, -1)
 	reader, err := gzip.NewReader(bytes.NewReader(call.Signed))
 	if err == nil {
 		call.Body, err = io.ReadAll(io.LimitReader(reader, int64(limit)+1))
@@ -105,12 +109,6 @@ func (s *Server) readCall(c *fiber.Ctx, call *application.Call) (err error) {
 		call.Unreadable = fault.New(fault.InvalidJSON, "the body is not what Content-Encoding says: gzip")
 	}
 	return nil
-}
-
-func (s *Server) bodyLimit(text string, announced int) int {
-	ctx, cancel := s.contextOf(hookTimeout)
-	defer cancel()
-	return s.app.BodyLimit(ctx, text, announced)
 }
 
 func signatures(c *fiber.Ctx) []string {
@@ -144,10 +142,8 @@ func preferredWait(prefer string) time.Duration {
 
 // limitRate counts the call against its client's limit and says in the answer how much is
 // left (draft-ietf-httpapi-ratelimit-headers-10).
-func (s *Server) limitRate(c *fiber.Ctx, text string) error {
-	ctx, cancel := s.contextOf(hookTimeout)
-	defer cancel()
-	d, err := s.app.TakeRate(ctx, text, s.client(c))
+func (s *Server) limitRate(c *fiber.Ctx, presented *application.Presented, client netip.Addr) error {
+	d, err := s.app.TakeRate(context.Background(), presented, client)
 	if err != nil {
 		return err
 	}

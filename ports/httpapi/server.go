@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/segmentio/ksuid"
 	"github.com/valyala/fasthttp"
 
 	"hooktrail/application"
@@ -28,6 +29,8 @@ type Config struct {
 	Metrics http.Handler
 	// Ready reports whether requests can be served; nil means that they can.
 	Ready func(ctx context.Context) error
+	// NewID names requests that come without an id; nil means a KSUID.
+	NewID func() string
 	// Observe is told of every answer: the route's pattern, never the path.
 	Observe func(method, route string, status int, took time.Duration)
 }
@@ -46,6 +49,9 @@ type Server struct {
 func New(app *application.Application, config Config, logger *slog.Logger) *Server {
 	if config.MaxBodyBytes == 0 {
 		config.MaxBodyBytes = 1 << 20
+	}
+	if config.NewID == nil {
+		config.NewID = func() string { return ksuid.New().String() }
 	}
 	if config.Observe == nil {
 		config.Observe = func(string, string, int, time.Duration) {}

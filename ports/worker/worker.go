@@ -141,19 +141,25 @@ func (w *Worker) beat(ctx context.Context) {
 
 func (w *Worker) claimLoop(ctx, running context.Context) {
 	var looked time.Time
+	woken := false // by something that can be claimed, as far as is known
 	for ctx.Err() == nil {
-		appended := w.app.Appended.Next()
+		due := w.app.Due.Next()
 		free := w.config.Concurrency - len(w.slots)
 		if free == 0 {
 			select {
 			case <-ctx.Done():
 			case <-w.freed:
+				woken = true
 			}
 			continue
 		}
-		// What lost workers left is looked for now and then; what is due, at every wake-up, by
-		// one look at an index.
-		wait, err := w.untilDue(ctx)
+		// Without a reason to claim, one look at an index tells when there will be one. What lost
+		// workers left is looked for now and then.
+		var wait time.Duration
+		var err error
+		if !woken {
+			wait, err = w.untilDue(ctx)
+		}
 		if err == nil && (wait <= 0 || w.app.Now().Sub(looked) >= w.config.Lease/3) {
 			looked = w.app.Now()
 			var claimed []application.Claimed
@@ -163,7 +169,8 @@ func (w *Worker) claimLoop(ctx, running context.Context) {
 			for _, c := range claimed {
 				w.start(running, c)
 			}
-			if len(claimed) > 0 {
+			if err == nil && (woken || len(claimed) > 0) {
+				woken = len(claimed) == free
 				continue
 			}
 			wait = max(wait, passedOverPause) // what is due and was not claimed: its agent runs as many as it may
@@ -172,9 +179,9 @@ func (w *Worker) claimLoop(ctx, running context.Context) {
 			if ctx.Err() == nil {
 				w.logger.Warn("executions could not be claimed", "error", err)
 			}
-			wait, appended = w.config.Poll, nil
+			wait, due = w.config.Poll, nil
 		}
-		w.pause(ctx, appended, wait)
+		woken = w.pause(ctx, due, wait)
 	}
 }
 
@@ -190,16 +197,20 @@ func (w *Worker) untilDue(ctx context.Context) (time.Duration, error) {
 // passedOverPause keeps a queue of which nothing may start from being looked at without end.
 const passedOverPause = 10 * time.Millisecond
 
-// pause waits for something new in the log, a run that ends, or the time given.
-func (w *Worker) pause(ctx context.Context, appended <-chan struct{}, wait time.Duration) {
+// pause waits for something to run, a run that ends, or the time given; it reports whether
+// it was one of the first two.
+func (w *Worker) pause(ctx context.Context, due <-chan struct{}, wait time.Duration) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-appended:
+	case <-due:
+		return true
 	case <-w.freed:
+		return true
 	case <-timer.C:
 	}
+	return false
 }
 
 func (w *Worker) start(running context.Context, c application.Claimed) {

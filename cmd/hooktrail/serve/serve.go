@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
-	"github.com/segmentio/ksuid"
 	"go.uber.org/fx"
 	"go.uber.org/fx/fxevent"
 
@@ -73,7 +72,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 				return telemetry.NewLogger(logs, config.format(logs), config.level())
 			},
 			func() *telemetry.Metrics { return telemetry.NewMetrics(Version) },
-			application.NewBroadcast,
+			newWakeUps,
 			openListener,
 			openDatabase,
 			openKeyRing,
@@ -98,6 +97,21 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			},
 		),
 	)
+}
+
+// wakeUps wake those who wait for something new in the log, and among them the workers when
+// there may be something to run.
+type wakeUps struct{ appended, due *application.Broadcast }
+
+func newWakeUps() wakeUps {
+	return wakeUps{appended: application.NewBroadcast(), due: application.NewBroadcast()}
+}
+
+func (w wakeUps) send(due bool) {
+	w.appended.Send()
+	if due {
+		w.due.Send()
+	}
 }
 
 // listener is the main listener; nil in a process without the role api.
@@ -161,9 +175,9 @@ func newReadModels(db *database.DB, listener listener) *readmodel.Models {
 	return readmodel.New(db, listener.url)
 }
 
-func newEventStore(lc fx.Lifecycle, config Config, db *database.DB, models *readmodel.Models, appended *application.Broadcast, metrics *telemetry.Metrics, logger *slog.Logger) *eventstore.Store {
+func newEventStore(lc fx.Lifecycle, config Config, db *database.DB, models *readmodel.Models, wake wakeUps, metrics *telemetry.Metrics, logger *slog.Logger) *eventstore.Store {
 	store := eventstore.New(db, models, eventstore.Config{
-		Queue: config.QueueLength, Now: time.Now, Logger: logger, Appended: appended.Send,
+		Queue: config.QueueLength, Now: time.Now, Logger: logger, Appended: wake.send,
 		Observe: func(b eventstore.Batch) { metrics.Committed(b.Appends, b.Events, b.Waiting, b.Took, b.Err != nil) },
 	})
 	lc.Append(fx.StopHook(store.Close))
@@ -190,10 +204,10 @@ func newRunners(lc fx.Lifecycle, config Config) application.AgentRunner {
 // defaultWorkspace is the name of the setting that holds the default workspace's id.
 const defaultWorkspace = "default_workspace"
 
-func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, appended *application.Broadcast, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
+func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(ksuid.New().String()))
+	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(newID()))
 	if err != nil {
 		return nil, fmt.Errorf("make the default workspace: %w", err)
 	}
@@ -202,14 +216,14 @@ func newApplication(config Config, db *database.DB, store *eventstore.Store, mod
 		AllowCommandRunner: config.AllowCommandRunner, RateLimit: config.RateLimit, MaxBodyBytes: config.MaxBodyBytes,
 	}, application.Dependencies{
 		Store: store, Views: models, Queue: queue, Secrets: ring, Runner: runners, Limiter: limiter, Logger: logger,
-		Now: time.Now, NewID: func() string { return ksuid.New().String() }, Random: rand.Reader, Jitter: mathrand.Float64,
-		Observe: metrics, Appended: appended,
+		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
+		Observe: metrics, Appended: wake.appended, Due: wake.due,
 	})
 }
 
 func newHTTPServer(config Config, app *application.Application, db *database.DB, metrics *telemetry.Metrics, logger *slog.Logger) *httpapi.Server {
 	httpConfig := httpapi.Config{
-		TrustedProxies: config.trustedProxies, Observe: metrics.Request,
+		TrustedProxies: config.trustedProxies, NewID: newID, Observe: metrics.Request,
 		Ready: func(ctx context.Context) error { return db.Read.PingContext(ctx) },
 	}
 	if config.MetricsAddr == "" {
@@ -229,25 +243,27 @@ func background(lc fx.Lifecycle, run func(ctx context.Context)) {
 }
 
 // listenForAppends wakes those who wait when another replica has appended.
-func listenForAppends(lc fx.Lifecycle, db *database.DB, appended *application.Broadcast) {
-	background(lc, func(ctx context.Context) { db.Listen(ctx, database.AppendChannel, appended.Send) })
+func listenForAppends(lc fx.Lifecycle, db *database.DB, wake wakeUps) {
+	background(lc, func(ctx context.Context) {
+		db.Listen(ctx, database.AppendChannel, func(note string) { wake.send(note != database.NoteAppended) })
+	})
 }
 
 // followLog runs what follows the log behind the answers.
-func followLog(lc fx.Lifecycle, config Config, db *database.DB, appended *application.Broadcast, metrics *telemetry.Metrics, logger *slog.Logger) error {
+func followLog(lc fx.Lifecycle, config Config, db *database.DB, wake wakeUps, metrics *telemetry.Metrics, logger *slog.Logger) error {
 	if !config.has(RoleWorker) {
 		return nil
 	}
 	statistics := readmodel.NewStatistics(db)
 	subscriber, err := eventstore.Subscribe(db, eventstore.Subscription{
 		Group: readmodel.StatisticsGroup, Where: readmodel.StatisticsEvents, Batch: 10_000, CountByStream: true, Linger: 200 * time.Millisecond,
-		Wake: appended.Next, Begin: statistics.Begin, Flush: statistics.Flush,
+		Wake: wake.appended.Next, Begin: statistics.Begin, Flush: statistics.Flush,
 	}, watermill.NewSlogLogger(logger))
 	if err != nil {
 		return err
 	}
 	metrics.Register("hooktrail_executions_waiting", "Executions that wait for a worker or for their next attempt, counted up to 100,000.", func() float64 {
-		return count(db, "SELECT count(*) FROM (SELECT 1 FROM executions WHERE due_at IS NOT NULL LIMIT 100000) AS waiting")
+		return count(db, "SELECT count(*) FROM (SELECT 1 FROM execution_queue WHERE due_at IS NOT NULL LIMIT 100000) AS waiting")
 	})
 	metrics.Register("hooktrail_dead_letters", "Events that a consumer of the log has given up.", func() float64 {
 		return count(db, "SELECT count(*) FROM dead_letters")
@@ -295,7 +311,7 @@ func work(lc fx.Lifecycle, config Config, app *application.Application, queue *w
 		return
 	}
 	w := worker.New(app, worker.Config{
-		ID: ksuid.New().String(), Concurrency: config.WorkerConcurrency, Lease: config.WorkerLease, Grace: config.ShutdownTimeout,
+		ID: newID(), Concurrency: config.WorkerConcurrency, Lease: config.WorkerLease, Grace: config.ShutdownTimeout,
 	}, logger)
 	background(lc, func(ctx context.Context) {
 		if config.Embedded() {
