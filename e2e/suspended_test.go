@@ -38,7 +38,7 @@ func TestSuspendedProcess(t *testing.T) {
 		stop := book.run(t, 6)
 		awaitCount(t, &book.accepted, 200)
 
-		suspendInAppend(t, first, connect(t, s.env["HOOKTRAIL_DATABASE_URL"]))
+		suspendInAppend(t, first, connect(t, s.env["HOOKTRAIL_DATABASE_URL"]), func() { book.call(&first.client, book.token) })
 		began := time.Now()
 		a, _ := book.call(&other.client, book.token)
 		require.Equal(t, http.StatusAccepted, a.status, "the other process goes on when the database has ended the session: %s", a.body)
@@ -89,8 +89,8 @@ func TestSuspendedProcess(t *testing.T) {
 }
 
 // suspendInAppend stops a process at a moment at which its transaction holds the append lock,
-// which takes a few tries.
-func suspendInAppend(t testing.TB, service *service, conn *pgx.Conn) {
+// which takes a few tries. goOn lets it do something between two of them.
+func suspendInAppend(t testing.TB, service *service, conn *pgx.Conn, goOn func()) {
 	t.Helper()
 	// A session that waits this long for its process, lock in hand, is that of a stopped one.
 	const holding = `SELECT count(*) FROM pg_locks JOIN pg_stat_activity AS a USING (pid)
@@ -110,6 +110,7 @@ func suspendInAppend(t testing.TB, service *service, conn *pgx.Conn) {
 			}
 		}
 		service.signal(syscall.SIGCONT)
+		goOn()
 		return false
 	}, "the process is never met in the middle of an append")
 	t.Logf("stopped in the middle of an append at try %d", tries)
