@@ -116,9 +116,14 @@ func TestDatabaseKill9(t *testing.T) {
 // ownPostgres starts a server for one test, with commits that survive it.
 func ownPostgres(t testing.TB) *pgtest.Server {
 	t.Helper()
+	return startPostgres(t, pgtest.Options{Durable: true})
+}
+
+func startPostgres(t testing.TB, options pgtest.Options) *pgtest.Server {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	server, err := pgtest.Start(ctx, pgtest.Options{Durable: true})
+	server, err := pgtest.Start(ctx, options)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Stop()) })
 	return server

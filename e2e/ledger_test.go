@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -18,18 +20,25 @@ import (
 type ledger struct {
 	token   string
 	targets []*target
+	padding string // what makes bodies larger
 
+	made                              atomic.Int64 // bodies, no two of which are alike
 	accepted, unavailable, unanswered atomic.Int64
+	overloaded                        atomic.Int64 // of the unavailable
 
-	mu     sync.Mutex
-	sent   map[string]string // SHA-256 of a body → the execution's id, or "" when the call was not accepted
-	faults []string          // answers that nobody may get
-	done   chan struct{}
-	load   sync.WaitGroup
+	mu      sync.Mutex
+	sent    map[string]string // SHA-256 of a body → the execution's id, or "" when the call was not accepted
+	faults  []string          // answers that nobody may get
+	slowest time.Duration     // answer
 }
 
 func newLedger(token string, targets ...*target) *ledger {
-	return &ledger{token: token, targets: targets, sent: map[string]string{}, done: make(chan struct{})}
+	return &ledger{token: token, targets: targets, sent: map[string]string{}}
+}
+
+// body makes a body that no other call has.
+func (l *ledger) body() string {
+	return fmt.Sprintf(`{"call": %d, "odd": "\u0000", "padding": %q}`, l.made.Add(1), l.padding)
 }
 
 // target is where a process serves, which changes when it starts again.
@@ -56,40 +65,53 @@ func (a *target) move(base string) {
 
 // run calls from some callers at one time, until stop.
 func (l *ledger) run(t testing.TB, callers int) (stop func()) {
+	done := make(chan struct{})
+	var load sync.WaitGroup
 	for i := range callers {
 		c := newClient(t, "", "")
 		where := l.targets[i%len(l.targets)]
-		l.load.Go(func() {
-			for n := 0; ; n++ {
+		load.Go(func() {
+			for {
 				select {
-				case <-l.done:
+				case <-done:
 					return
 				default:
 				}
 				base, moved := where.read()
 				c.base = base
-				if l.call(&c, fmt.Sprintf(`{"caller": %d, "call": %d, "odd": "\u0000"}`, i, n)) {
+				if _, answered := l.call(&c, l.token); answered {
 					continue
 				}
 				select { // nobody is there until the process starts again
 				case <-moved:
-				case <-l.done:
+				case <-done:
 				}
 			}
 		})
 	}
 	var once sync.Once
-	stop = func() { once.Do(func() { close(l.done) }); l.load.Wait() }
+	stop = func() { once.Do(func() { close(done) }); load.Wait() }
 	t.Cleanup(stop)
 	return stop
 }
 
-// call makes one call and reports whether it was answered.
-func (l *ledger) call(c *client, body string) bool {
-	digest := sha256.Sum256([]byte(body))
-	key := hex.EncodeToString(digest[:])
-	l.note(key, "")
-	a, err := c.try(http.MethodPost, hookPath, body, "Authorization", "Bearer "+l.token)
+// call makes one call of a trigger and reports whether it was answered.
+func (l *ledger) call(c *client, token string) (a answer, answered bool) {
+	body := l.body()
+	l.send(body)
+	began := time.Now()
+	a, err := c.try(http.MethodPost, hookPath, body, "Authorization", "Bearer "+token)
+	return a, l.answer(body, a, err, time.Since(began))
+}
+
+// send notes that a body is about to be sent.
+func (l *ledger) send(body string) { l.note(digestOf(body), "") }
+
+// answer notes what came back and reports whether that is an answer.
+func (l *ledger) answer(body string, a answer, err error, took time.Duration) bool {
+	l.mu.Lock()
+	l.slowest = max(l.slowest, took)
+	l.mu.Unlock()
 	switch {
 	case a.status == http.StatusAccepted:
 		// A 2xx binds, even when the connection broke behind it.
@@ -101,16 +123,24 @@ func (l *ledger) call(c *client, body string) bool {
 		if err != nil || data.Data.ID == "" {
 			l.fault("an answer 202 without an id: %v %s", err, a.body)
 		}
-		l.note(key, data.Data.ID)
+		l.note(digestOf(body), data.Data.ID)
 	case err != nil:
 		l.unanswered.Add(1)
 		return false
 	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "":
 		l.unavailable.Add(1)
+		if strings.Contains(a.body, `"overloaded"`) {
+			l.overloaded.Add(1)
+		}
 	default:
 		l.fault("%d %v %s", a.status, a.header, a.body)
 	}
 	return true
+}
+
+func digestOf(body string) string {
+	digest := sha256.Sum256([]byte(body))
+	return hex.EncodeToString(digest[:])
 }
 
 func (l *ledger) note(digest, id string) {
@@ -188,6 +218,6 @@ func (l *ledger) check(t testing.TB, services ...*service) {
 		require.True(t, completed, "execution %s has no end in the log; it is %s", id, listed[id])
 		require.Equal(t, "completed", listed[id], id)
 	}
-	t.Logf("%d accepted, %d refused for now, %d unanswered, %d executions, %d attempts",
-		l.accepted.Load(), l.unavailable.Load(), l.unanswered.Load(), len(executions), len(attempts))
+	t.Logf("%d accepted, %d refused for now, %d unanswered, the slowest after %s, %d executions, %d attempts",
+		l.accepted.Load(), l.unavailable.Load(), l.unanswered.Load(), l.slowest, len(executions), len(attempts))
 }

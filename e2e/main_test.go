@@ -1,5 +1,5 @@
 // Package e2e_test runs the built binary as its users do: over HTTP, on both databases, with
-// processes and databases that are killed.
+// processes and databases that are killed, stopped and starved, and with clients that misbehave.
 package e2e_test
 
 import (

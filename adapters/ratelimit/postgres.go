@@ -132,7 +132,7 @@ func (p *Postgres) Take(ctx context.Context, key string, limit int) (Decision, e
 }
 
 func unavailable(err error) error {
-	return fault.Wrap(err, fault.Unavailable, "the rate limit could not be counted")
+	return fault.Wrap(err, fault.Unavailable, "the rate limit could not be counted").Retry(2 * time.Second)
 }
 
 func (p *Postgres) elapsed() time.Duration { return p.now().Sub(p.start) }

@@ -89,7 +89,10 @@ func TestPostgresSpendsALeaseWithoutQueries(t *testing.T) {
 		require.Equal(t, 598-i, d.Remaining)
 	}
 	_, err := p.Take(t.Context(), "k", 600)
-	require.Equal(t, fault.Unavailable, fault.CodeOf(err))
+	var refusal *fault.Error
+	require.ErrorAs(t, err, &refusal)
+	require.Equal(t, fault.Unavailable, refusal.Code)
+	require.Equal(t, 2*time.Second, refusal.RetryAfter, "senders are told when to try again")
 	require.Equal(t, 10, counted(t, watch, "k"))
 }
 

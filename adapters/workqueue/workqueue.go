@@ -28,11 +28,16 @@ type Queue struct {
 	now   func() time.Time
 }
 
-// New makes a queue on the executions of a store. now is the clock by which executions
-// become due; leases go by the database's.
+// New makes a queue on the executions of a store. now is the clock by which retries become
+// due; leases go by the database's. A first attempt is due as soon as it is in the log: its
+// time is the log's, which may be ahead of this machine's clock (set back, or slower than
+// another replica's).
 func New(db *database.DB, store *eventstore.Store, now func() time.Time) *Queue {
 	return &Queue{db: db, store: store, now: now}
 }
+
+// logTime is when the last event was recorded.
+const logTime = "(SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1)"
 
 const dueColumns = "x.position, x.id, x.workspace_id, x.agent_id, x.trigger_id, x.status, x.attempt, x.version, x.media_type, x.created_at, a.state"
 
@@ -128,14 +133,15 @@ func (q *Queue) pick(ctx context.Context, tx *database.Tx, limit int) ([]due, er
 			return nil
 		}
 	}
-	now := tx.Dialect().Now
+	leases, clock := tx.Dialect().Now, database.Micros(q.now())
 	// Executions of agents that run as many as they may are passed over here already, so that
 	// a long queue of one agent does not hide the others'.
-	tx.Query(read(&found, false), "SELECT "+dueColumns+" FROM execution_queue q JOIN executions x ON x.id = q.id JOIN agents a ON a.id = q.agent_id WHERE q.due_at IS NOT NULL AND q.due_at <= ?"+
+	tx.Query(read(&found, false), "SELECT "+dueColumns+" FROM execution_queue q JOIN executions x ON x.id = q.id JOIN agents a ON a.id = q.agent_id WHERE q.due_at IS NOT NULL"+
+		" AND q.due_at <= CASE WHEN "+logTime+" > ? THEN "+logTime+" ELSE ? END AND (x.attempt = 0 OR q.due_at <= ?)"+
 		" AND q.agent_id NOT IN (SELECT r.agent_id FROM execution_queue r JOIN agents ra ON ra.id = r.agent_id WHERE r.worker IS NOT NULL AND ra.max_concurrency > 0"+
-		" GROUP BY r.agent_id, ra.max_concurrency HAVING count(*) >= ra.max_concurrency) ORDER BY q.due_at LIMIT ?", database.Micros(q.now()), limit)
+		" GROUP BY r.agent_id, ra.max_concurrency HAVING count(*) >= ra.max_concurrency) ORDER BY q.due_at LIMIT ?", clock, clock, clock, limit)
 	tx.Query(read(&lost, true), "SELECT "+dueColumns+" FROM execution_queue q JOIN executions x ON x.id = q.id JOIN agents a ON a.id = q.agent_id WHERE q.worker IS NOT NULL"+
-		" AND q.worker NOT IN (SELECT id FROM workers WHERE lease_until > "+now+") ORDER BY q.worker, x.position LIMIT ?", limit)
+		" AND q.worker NOT IN (SELECT id FROM workers WHERE lease_until > "+leases+") ORDER BY q.worker, x.position LIMIT ?", limit)
 	if err := tx.Flush(ctx); err != nil {
 		return nil, err
 	}
@@ -194,6 +200,18 @@ func (q *Queue) NextDue(ctx context.Context) (time.Time, bool, error) {
 	}
 	if at == nil {
 		return time.Time{}, false, nil
+	}
+	now := q.now()
+	if next := database.Time(*at); !next.After(now) {
+		return next, true, nil
+	}
+	var ahead []int64
+	err := q.db.Select(ctx, &ahead, "SELECT q.due_at FROM execution_queue q JOIN executions x ON x.id = q.id WHERE x.attempt = 0 AND q.due_at > ? AND q.due_at <= "+logTime+" LIMIT 1", database.Micros(now))
+	if err != nil {
+		return time.Time{}, false, q.failed("look for executions ahead of the clock", err)
+	}
+	if len(ahead) > 0 {
+		return now, true, nil
 	}
 	return database.Time(*at), true, nil
 }

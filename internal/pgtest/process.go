@@ -73,11 +73,46 @@ func (s *Server) Kill9() {
 	awaitGone(backends)
 }
 
+// Suspend stops the server and all its backends where they stand, as a machine that hangs
+// would: they go on with [Server.Resume]. It does nothing when the server is not running.
+func (s *Server) Suspend() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running() {
+		return
+	}
+	// Stopped, the postmaster forks no backend that we would miss.
+	_ = s.process.Signal(syscall.SIGSTOP)
+	s.suspended = childrenOf(s.process.Pid)
+	for _, pid := range s.suspended {
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+}
+
+// Resume lets a suspended server go on.
+func (s *Server) Resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resume()
+}
+
+func (s *Server) resume() {
+	if !s.running() {
+		return
+	}
+	for _, pid := range s.suspended {
+		_ = syscall.Kill(pid, syscall.SIGCONT)
+	}
+	s.suspended = nil
+	_ = s.process.Signal(syscall.SIGCONT)
+}
+
 // Stop ends the server and removes its data. A second call does nothing.
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running() {
+		s.resume() // what is stopped does not hear that it should end
 		// The immediate shutdown: the data is thrown away.
 		_ = s.process.Signal(syscall.SIGQUIT)
 		select {

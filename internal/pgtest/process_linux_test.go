@@ -1,11 +1,14 @@
 package pgtest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
 
@@ -30,4 +33,24 @@ func TestNoServerOutlivesAKilledTest(t *testing.T) {
 	require.NoError(t, child.Process.Kill())
 	require.Error(t, child.Wait())
 	awaitGone(append(backends, pid)) // hangs, and the test times out, if the server stays
+}
+
+func TestSuspendAndResume(t *testing.T) {
+	server := start(t, Options{})
+	connection := connect(t, server.DSN("postgres"))
+	server.Suspend()
+	hasty, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := pgx.Connect(hasty, server.DSN("postgres"))
+	require.Error(t, err, "nobody answers")
+	server.Resume()
+	require.Equal(t, "1", ask(t, connection, "SELECT '1'"), "the session goes on")
+	require.Equal(t, "1", ask(t, connect(t, server.DSN("postgres")), "SELECT '1'"))
+
+	server.Suspend()
+	began := time.Now()
+	require.NoError(t, server.Stop())
+	require.Less(t, time.Since(began), stopPatience, "a suspended server ends when it should")
+	server.Suspend() // there is none
+	server.Resume()
 }

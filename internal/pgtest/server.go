@@ -37,6 +37,9 @@ type Options struct {
 	// TCP lets the server listen on a free port of 127.0.0.1, asking for a password; without
 	// it there is a unix socket in a directory that only this user can enter.
 	TCP bool
+	// Dir is the directory in which the server makes its own, which its account must be able to
+	// reach; without it the one for temporary files. Its name must be short.
+	Dir string
 }
 
 // Server is a running PostgreSQL on a data directory of its own.
@@ -51,6 +54,8 @@ type Server struct {
 	mu      sync.Mutex
 	process *os.Process   // nil: not running
 	exited  chan struct{} // closed when process has ended
+	// suspended are the backends that Suspend has stopped.
+	suspended []int
 }
 
 // Start makes a data directory and starts a server on it, which takes about a second. It ends
@@ -83,7 +88,7 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 // data directory in it.
 func (s *Server) create(ctx context.Context) error {
 	var err error
-	if s.dir, err = makeShortDir(); err != nil {
+	if s.dir, err = makeShortDir(s.options.Dir); err != nil {
 		return err
 	}
 	if os.Geteuid() == 0 { // the server refuses to run as root
@@ -108,9 +113,12 @@ func (s *Server) create(ctx context.Context) error {
 	return nil
 }
 
-func makeShortDir() (string, error) {
-	parent := os.TempDir()
-	if len(parent)+len("/hooktrail-pg-1234567890/.s.PGSQL.65535") > maxSocketPath {
+func makeShortDir(parent string) (string, error) {
+	named := parent != ""
+	if !named {
+		parent = os.TempDir()
+	}
+	if !named && len(parent)+len("/hooktrail-pg-1234567890/.s.PGSQL.65535") > maxSocketPath {
 		parent = "/tmp"
 	}
 	dir, err := os.MkdirTemp(parent, "hooktrail-pg-")

@@ -131,3 +131,13 @@ func TestStartUsesAShortDirectory(t *testing.T) {
 	server := start(t, Options{})
 	require.NotContains(t, server.dir, long)
 }
+
+func TestStartUsesTheDirectoryThatIsNamed(t *testing.T) {
+	dir, err := os.MkdirTemp("", "hooktrail-pgtest-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.Remove(dir), "nothing is left in it") })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	server := start(t, Options{Dir: dir})
+	require.Equal(t, dir, filepath.Dir(server.dir))
+	require.NotEmpty(t, ask(t, connect(t, server.DSN("postgres")), "SHOW data_directory"))
+}
