@@ -2,6 +2,7 @@ package database
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -76,10 +77,11 @@ const (
 // Column is a column of a bulk statement with its type in PostgreSQL's words.
 type Column struct{ Name, Type string }
 
-// BulkStatement is a statement for many rows at once: one array a column on PostgreSQL, a few
-// prepared statements of so many rows each on SQLite.
+// BulkStatement is a statement for many rows at once: on PostgreSQL with one array a column, on
+// SQLite as a few prepared statements of so many rows each.
 type BulkStatement struct {
 	postgres string
+	single   string // for PostgreSQL: of one row
 	copying  string // for PostgreSQL; "" where rows may meet others
 	sqlite   sqliteBulk
 	columns  int
@@ -108,8 +110,13 @@ func Insert(table, suffix string, columns ...Column) BulkStatement {
 	if suffix == "" {
 		copying = "COPY " + table + " (" + list + ") FROM STDIN (FORMAT binary)"
 	}
+	holes := make([]string, len(columns))
+	for i := range columns {
+		holes[i] = "$" + strconv.Itoa(i+1)
+	}
 	return BulkStatement{
 		copying:  copying,
+		single:   "INSERT INTO " + table + " (" + list + ") VALUES (" + strings.Join(holes, ", ") + ") " + suffix,
 		postgres: sqlx.Rebind(sqlx.DOLLAR, "INSERT INTO "+table+" ("+list+") SELECT * FROM unnest("+arrays(columns)+") "+suffix),
 		sqlite:   sqliteInsert(table, suffix, names(columns)),
 		columns:  len(columns),
@@ -127,11 +134,14 @@ func Update(table string, sets []string, columns ...Column) BulkStatement {
 	}
 	list := strings.Join(setters, ", ")
 	row := "new(" + strings.Join(names(columns), ", ") + ")"
-	holes := make([]string, len(sets))
+	holes, numbered := make([]string, len(sets)), make([]string, len(sets))
 	for i, set := range sets {
-		holes[i] = columns[i+1].Name + " = " + strings.Replace(set, "new."+columns[i+1].Name, "?", 1)
+		column := columns[i+1]
+		holes[i] = column.Name + " = " + strings.Replace(set, "new."+column.Name, "?", 1)
+		numbered[i] = column.Name + " = " + strings.Replace(set, "new."+column.Name, "$"+strconv.Itoa(i+2)+"::"+column.Type, 1)
 	}
 	return BulkStatement{
+		single:   "UPDATE " + table + " AS old SET " + strings.Join(numbered, ", ") + " WHERE old." + key + " = $1",
 		postgres: sqlx.Rebind(sqlx.DOLLAR, "UPDATE "+table+" AS old SET "+list+" FROM unnest("+arrays(columns)+") AS "+row+" WHERE old."+key+" = new."+key),
 		sqlite: sqliteBulk{
 			texts:   []string{"UPDATE " + table + " AS old SET " + strings.Join(holes, ", ") + " WHERE old." + key + " = ?"},

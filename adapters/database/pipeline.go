@@ -28,8 +28,12 @@ type step struct {
 	each      func(scan Scan) error
 }
 
-// copyRows is from how many rows on COPY is cheaper than an INSERT, whose plan is kept.
-const copyRows = 16
+// Below singleRows rows, each is cheaper by a statement of its own; from copyRows on, COPY is
+// cheaper than a statement with arrays, although its plan is kept.
+const (
+	singleRows = 4
+	copyRows   = 16
+)
 
 // largestKept is how large a buffer is kept for the next pipeline.
 const largestKept = 1 << 20
@@ -38,17 +42,30 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // add queues a statement. The first use of one on a connection takes a round trip, and so
 // nothing is sent before all are queued.
-func (p *pipeline) add(ctx context.Context, st statement) (err error) {
-	s := step{each: st.each}
-	sql, args := st.sql, st.args
+func (p *pipeline) add(ctx context.Context, st statement) error {
+	bulk := st.bulk
 	switch {
-	case st.bulk == nil:
-		sql = rebindDollar(sql)
-	case st.bulk.statement.copying != "" && st.bulk.Len() >= copyRows:
-		sql, s.copied = st.bulk.statement.copying, st.bulk
+	case bulk == nil:
+		return p.addStep(ctx, step{each: st.each}, rebindDollar(st.sql), st.args)
+	case bulk.Len() < singleRows:
+		for i := range bulk.Len() {
+			args := make([]any, len(bulk.columns))
+			for c, column := range bulk.columns {
+				args[c] = cell(column, i)
+			}
+			if err := p.addStep(ctx, step{}, bulk.statement.single, args); err != nil {
+				return err
+			}
+		}
+		return nil
+	case bulk.statement.copying != "" && bulk.Len() >= copyRows:
+		return p.addStep(ctx, step{copied: bulk}, bulk.statement.copying, nil)
 	default:
-		sql, args = st.bulk.statement.postgres, st.bulk.columns
+		return p.addStep(ctx, step{}, bulk.statement.postgres, bulk.columns)
 	}
+}
+
+func (p *pipeline) addStep(ctx context.Context, s step, sql string, args []any) (err error) {
 	if s.described, err = p.conn.Prepare(ctx, sql, sql); err != nil {
 		return err
 	}

@@ -106,10 +106,12 @@ func (s *postgresSession) run(ctx context.Context, statements []statement, commi
 		return err
 	}
 	p := &pipeline{conn: s.conn.Conn()}
-	if !s.open {
+	// What is sent up to one Sync is a transaction without BEGIN and COMMIT (PostgreSQL
+	// documentation, "Pipelining").
+	switch {
+	case !s.open && !commit:
 		statements = append([]statement{{sql: "BEGIN"}}, statements...)
-	}
-	if commit {
+	case s.open && commit:
 		statements = append(statements, statement{sql: "COMMIT"})
 	}
 	for _, st := range statements {
@@ -117,7 +119,7 @@ func (s *postgresSession) run(ctx context.Context, statements []statement, commi
 			return err
 		}
 	}
-	s.open = true
+	s.open = s.open || !commit
 	if err := p.run(ctx); err != nil {
 		return err
 	}
