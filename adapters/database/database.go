@@ -33,7 +33,8 @@ type writer interface {
 // session is one open transaction on one connection.
 type session interface {
 	// run executes the statements in order, in as few round trips as the database allows, and
-	// commits behind the last one if asked to.
+	// commits behind the last one if asked to. It marks failures that are known to have come
+	// before the commit.
 	run(ctx context.Context, statements []statement, commit bool) error
 	// abort rolls back what is left open and gives the connection back.
 	abort()
@@ -107,6 +108,10 @@ func (db *DB) Write(ctx context.Context, do func(tx *Tx) error) error {
 		return db.classify(err)
 	}
 	if err := s.run(ctx, tx.queue, true); err != nil {
+		var refused *notCommitted
+		if errors.As(err, &refused) {
+			return db.classify(refused.cause)
+		}
 		// When ctx ended meanwhile, the drivers say so, whatever became of the commit.
 		if ctx.Err() != nil || db.Dialect.isUnavailable(err) {
 			return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
@@ -115,6 +120,12 @@ func (db *DB) Write(ctx context.Context, do func(tx *Tx) error) error {
 	}
 	return nil
 }
+
+// notCommitted marks a failure behind which nothing can have been committed.
+type notCommitted struct{ cause error }
+
+func (e *notCommitted) Error() string { return e.cause.Error() }
+func (e *notCommitted) Unwrap() error { return e.cause }
 
 func (db *DB) classify(err error) error {
 	if db.Dialect.isUnavailable(err) {

@@ -53,12 +53,18 @@ func TestABrokenConnectionIsUnavailable(t *testing.T) {
 		require.NotErrorIs(t, err, database.ErrOutcomeUnknown)
 		awaitRecovery(t, db)
 
-		err = db.Write(t.Context(), func(tx *database.Tx) error {
-			set(tx, "b", "1")
-			require.NoError(t, tx.Flush(t.Context()))
-			require.Positive(t, databasetest.Terminate(t, admin, "TRUE"))
-			return nil
-		})
+		commit := func(before func()) error {
+			return db.Write(t.Context(), func(tx *database.Tx) error {
+				set(tx, "b", "1")
+				require.NoError(t, tx.Flush(t.Context()))
+				before()
+				return nil
+			})
+		}
+		require.NoError(t, commit(func() {})) // so that the connection knows the statement that commits
+		_, err = admin.Exec(t.Context(), "DELETE FROM settings WHERE name = 'b'")
+		require.NoError(t, err)
+		err = commit(func() { require.Positive(t, databasetest.Terminate(t, admin, "TRUE")) })
 		require.ErrorIs(t, err, database.ErrOutcomeUnknown)
 		require.True(t, db.IsUnavailable(err))
 		awaitRecovery(t, db)

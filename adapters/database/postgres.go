@@ -103,7 +103,7 @@ type postgresSession struct {
 
 func (s *postgresSession) run(ctx context.Context, statements []statement, commit bool) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return &notCommitted{err}
 	}
 	p := &pipeline{conn: s.conn.Conn()}
 	// What is sent up to one Sync is a transaction without BEGIN and COMMIT (PostgreSQL
@@ -116,11 +116,16 @@ func (s *postgresSession) run(ctx context.Context, statements []statement, commi
 	}
 	for _, st := range statements {
 		if err := p.add(ctx, st); err != nil {
-			return err
+			return &notCommitted{err}
 		}
 	}
 	s.open = s.open || !commit
 	if err := p.run(ctx); err != nil {
+		// A server that ends the session may have committed; one that refuses has not.
+		var refusal *pgconn.PgError
+		if errors.As(err, &refusal) && refusal.SeverityUnlocalized == "ERROR" {
+			return &notCommitted{err}
+		}
 		return err
 	}
 	s.open = !commit

@@ -150,12 +150,12 @@ func (s *sqliteSession) run(ctx context.Context, statements []statement, commit 
 		// to roll back in any case, or no other transaction could begin.
 		s.open = true
 		if err := s.one(ctx, statement{sql: "BEGIN IMMEDIATE"}); err != nil {
-			return err
+			return &notCommitted{err}
 		}
 	}
 	for _, st := range statements {
 		if err := s.one(ctx, st); err != nil {
-			return err
+			return &notCommitted{err}
 		}
 	}
 	if !commit {

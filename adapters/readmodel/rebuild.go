@@ -5,15 +5,19 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"hooktrail/adapters/database"
-	"hooktrail/adapters/eventstore"
+	"hooktrail/domain/agent"
+	"hooktrail/domain/apikey"
 	"hooktrail/domain/eventlog"
+	"hooktrail/domain/execution"
+	"hooktrail/domain/trigger"
 )
 
 const (
 	rebuildSuffix = "_rebuild"
-	rebuildBatch  = 2000
+	rebuildBatch  = 5000
 	// catchUp is how far behind the log a rebuild may be when it stops the appends to finish.
 	catchUp = 2000
 )
@@ -42,26 +46,8 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 		statistics.write(tx, statistics.take())
 		return nil
 	}
-	for {
-		var head eventlog.Position
-		if err := db.Get(ctx, &head, "SELECT coalesce(max(position), 0) FROM events"); err != nil {
-			return fmt.Errorf("read the log's end: %w", err)
-		}
-		progress(done, head)
-		if head-done <= catchUp {
-			break
-		}
-		err := db.Write(ctx, func(tx *database.Tx) error {
-			events, err := readAfter(ctx, tx, done)
-			if err != nil || len(events) == 0 {
-				return err
-			}
-			done = events[len(events)-1].Position
-			return apply(ctx, tx, events)
-		})
-		if err != nil {
-			return fmt.Errorf("rebuild behind position %d: %w", done, err)
-		}
+	if err := followAlong(ctx, db, &done, apply, progress); err != nil {
+		return err
 	}
 	return db.Write(ctx, func(tx *database.Tx) error {
 		if lock := tx.Dialect().AppendLock; lock != "" {
@@ -71,7 +57,7 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 			}
 		}
 		for {
-			events, err := readAfter(ctx, tx, done)
+			events, err := readAfter(ctx, db, done)
 			if err != nil {
 				return err
 			}
@@ -95,18 +81,84 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 	})
 }
 
-func readAfter(ctx context.Context, tx *database.Tx, position eventlog.Position) ([]eventlog.Recorded, error) {
-	var events []eventlog.Recorded
-	tx.Query(func(scan database.Scan) error {
-		var r eventstore.Row
-		if err := scan(&r.Position, &r.EventID, &r.Workspace, &r.Stream, &r.Version, &r.Fact, &r.Type, &r.Schema, &r.At, &r.Actor, &r.Metadata, &r.Data); err != nil {
-			return err
+// followAlong applies the log up to where appends must wait for the rest. What comes next is
+// read and decoded while a part is written.
+func followAlong(ctx context.Context, db *database.DB, done *eventlog.Position, apply func(context.Context, *database.Tx, []eventlog.Recorded) error, progress func(done, total eventlog.Position)) error {
+	type part struct {
+		events []eventlog.Recorded
+		head   eventlog.Position
+		err    error
+	}
+	parts := make(chan part)
+	ctx, stop := context.WithCancel(ctx)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer stop()
+	reading.Go(func() {
+		defer close(parts)
+		for at := *done; ; {
+			var p part
+			p.err = db.Get(ctx, &p.head, "SELECT coalesce(max(position), 0) FROM events")
+			if p.err == nil && p.head-at > catchUp {
+				p.events, p.err = readAfter(ctx, db, at)
+			}
+			select {
+			case parts <- p:
+			case <-ctx.Done():
+				return
+			}
+			if p.err != nil || len(p.events) == 0 {
+				return
+			}
+			at = p.events[len(p.events)-1].Position
 		}
-		event, err := r.Recorded()
-		events = append(events, event)
-		return err
-	}, "SELECT "+eventstore.Columns+" FROM events WHERE position > ? ORDER BY position LIMIT ?", int64(position), rebuildBatch)
-	return events, tx.Flush(ctx)
+	})
+	for p := range parts {
+		if p.err != nil {
+			return fmt.Errorf("read the log behind position %d: %w", *done, p.err)
+		}
+		progress(*done, p.head)
+		if len(p.events) == 0 {
+			return nil
+		}
+		if err := db.Write(ctx, func(tx *database.Tx) error { return apply(ctx, tx, p.events) }); err != nil {
+			return fmt.Errorf("rebuild behind position %d: %w", *done, err)
+		}
+		*done = p.events[len(p.events)-1].Position
+	}
+	return ctx.Err()
+}
+
+// readAfter reads and decodes what the read models are made of: of the metadata that is the
+// actor alone.
+func readAfter(ctx context.Context, db *database.DB, position eventlog.Position) ([]eventlog.Recorded, error) {
+	rows, err := db.Read.QueryContext(ctx, db.SQL("SELECT position, workspace_id, stream, version, fact, type, schema_version, recorded_at, actor, data"+
+		" FROM events WHERE position > ? ORDER BY position LIMIT ?"), int64(position), rebuildBatch)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	events := make([]eventlog.Recorded, 0, rebuildBatch)
+	for rows.Next() {
+		var e eventlog.Recorded
+		var at int64
+		if err := rows.Scan(&e.Position, &e.WorkspaceID, &e.Stream, &e.Version, &e.Fact, &e.Type, &e.Schema, &at, &e.Meta.Actor, &e.Data); err != nil {
+			return nil, err
+		}
+		e.At = database.Time(at)
+		if codec, known := codecs[e.Stream.Kind()]; known {
+			if e.Event, err = codec.Decode(e); err != nil {
+				return nil, err
+			}
+		}
+		events = append(events, e)
+	}
+	return events, rows.Err()
+}
+
+var codecs = map[string]*eventlog.Codec{
+	eventlog.TriggerStream: trigger.Codec, eventlog.AgentStream: agent.Codec,
+	eventlog.APIKeyStream: apikey.Codec, eventlog.ExecutionStream: execution.Codec,
 }
 
 // object is a table or index with the statement that makes it.
