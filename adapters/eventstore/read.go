@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -163,6 +164,9 @@ func (s *Store) Count(ctx context.Context, f application.EventFilter, bound int)
 	return count, s.translate(err)
 }
 
+// frequentTypes are those of calls and runs: the index of the others stays small.
+var frequentTypes = []string{"trigger.invoked", "execution.started", "execution.completed"}
+
 func (s *Store) conditions(ctx context.Context, f application.EventFilter) (string, []any, error) {
 	where, args := []string{"workspace_id = ?"}, []any{f.WorkspaceID}
 	add := func(condition string, value any) { where, args = append(where, condition), append(args, value) }
@@ -171,9 +175,16 @@ func (s *Store) conditions(ctx context.Context, f application.EventFilter) (stri
 	}
 	if f.Type != "" {
 		add("type = ?", f.Type)
+		// In the words of the partial index, by which the planners know it.
+		if !slices.Contains(frequentTypes, f.Type) {
+			where = append(where, "type NOT IN ('"+strings.Join(frequentTypes, "', '")+"')")
+		}
 	}
 	if f.Actor != "" {
 		add("actor = ?", string(f.Actor))
+		if kind, _, _ := strings.Cut(string(f.Actor), ":"); kind != "trigger" && kind != "worker" {
+			where = append(where, "substr(actor, 1, 7) NOT IN ('trigger', 'worker:')")
+		}
 	}
 	// A time is turned into a position, by which the log is ordered.
 	if !f.Since.IsZero() {

@@ -384,9 +384,19 @@ func (m *Models) Input(ctx context.Context, id string) ([]byte, string, bool, er
 // Executions lists executions, the newest first.
 func (m *Models) Executions(ctx context.Context, workspace string, f application.ExecutionFilter, p application.Paging) (application.Page[application.ExecutionView], error) {
 	where := conditions{}
-	where.add("x.workspace_id = ?", workspace)
-	where.addText("x.agent_id = ?", f.AgentID)
-	where.addText("x.trigger_id = ?", f.TriggerID)
+	// The executions of an agent or a trigger are all of one workspace: asking for it once, not
+	// at every row, lets them be counted by their index alone.
+	if f.AgentID == "" && f.TriggerID == "" {
+		where.add("x.workspace_id = ?", workspace)
+	}
+	if f.AgentID != "" {
+		where.add("x.agent_id = ?", f.AgentID)
+		where.add("EXISTS (SELECT 1 FROM "+m.agents.name+" WHERE id = ? AND workspace_id = ?)", f.AgentID, workspace)
+	}
+	if f.TriggerID != "" {
+		where.add("x.trigger_id = ?", f.TriggerID)
+		where.add("EXISTS (SELECT 1 FROM "+m.triggers.name+" WHERE id = ? AND workspace_id = ?)", f.TriggerID, workspace)
+	}
 	where.addText("x.session_id = ?", f.SessionID)
 	where.addText("x.status = ?", string(f.Status))
 	switch f.Status {
@@ -426,8 +436,8 @@ type conditions struct {
 	args  []any
 }
 
-func (c *conditions) add(term string, arg any) {
-	c.terms, c.args = append(c.terms, term), append(c.args, arg)
+func (c *conditions) add(term string, args ...any) {
+	c.terms, c.args = append(c.terms, term), append(c.args, args...)
 }
 
 func (c *conditions) addText(term, arg string) {

@@ -212,6 +212,12 @@ func TestExecutions(t *testing.T) {
 	onWorld(t, func(w *world) {
 		h := newHistory("")
 		h.add(agent.Codec, eventlog.AgentStream, "a-1", agent.Registered{}, nil)
+		for _, id := range []string{"a0-1", "a1-1"} {
+			h.add(agent.Codec, eventlog.AgentStream, id, agent.Registered{}, nil)
+		}
+		for _, id := range []string{"t0-1", "t1-1", "t2-1", "t3-1"} {
+			h.add(trigger.Codec, eventlog.TriggerStream, id, trigger.Created{AgentID: "a0-1"}, nil)
+		}
 		type made struct {
 			id, agent, trigger, session string
 			status                      execution.Status
@@ -219,7 +225,7 @@ func TestExecutions(t *testing.T) {
 		}
 		var all []made
 		for i := range 30 {
-			m := made{id: fmt.Sprintf("x%02d-1", i), agent: fmt.Sprintf("a%d", i%2), status: execution.Statuses[i%5]}
+			m := made{id: fmt.Sprintf("x%02d-1", i), agent: fmt.Sprintf("a%d-1", i%2), status: execution.Statuses[i%5]}
 			if i%3 == 0 {
 				m.session = fmt.Sprintf("s%d", i%2)
 				h.add(execution.Codec, eventlog.ExecutionStream, m.id, execution.Requested{AgentID: m.agent, Runs: true, SessionID: m.session, UserID: "u", RetryOf: "r", Metadata: map[string]string{"k": "v"}}, []byte(`{"n":1}`))
@@ -248,17 +254,17 @@ func TestExecutions(t *testing.T) {
 		h.playAt(w)
 		filters := []application.ExecutionFilter{
 			{},
-			{AgentID: "a0"},
+			{AgentID: "a0-1"},
 			{TriggerID: "t1-1"},
 			{SessionID: "s0"},
 			{Status: execution.Failed},
 			{Status: execution.Cancelled},
 			{Status: execution.Pending},
-			{AgentID: "a1", Status: execution.Completed},
+			{AgentID: "a1-1", Status: execution.Completed},
 			{TriggerID: "none"},
 			{Since: all[10].at},
 			{Until: all[10].at},
-			{Since: all[5].at, Until: all[20].at, AgentID: "a1"},
+			{Since: all[5].at, Until: all[20].at, AgentID: "a1-1"},
 			{Since: now.Add(time.Hour)},
 		}
 		for _, f := range filters {
