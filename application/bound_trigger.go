@@ -20,6 +20,10 @@ type boundTrigger struct {
 	agent   agent.Agent
 	schema  *payload.Schema
 	keys    map[string]*trigger.Key // by credential id
+	// What all its events have in common.
+	stream eventlog.StreamID
+	guards []eventlog.Guard
+	actor  eventlog.Actor
 }
 
 // lookupTimeout bounds what is asked of the store, or of the rate limit's, for the checks of a call.
@@ -80,6 +84,8 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 			return nil, err
 		}
 	}
+	bound.stream, bound.actor = credential.Owner, eventlog.ActorOf("trigger", bound.trigger.ID)
+	bound.guards = []eventlog.Guard{{Stream: eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), Version: bound.agent.Version}}
 	return bound, nil
 }
 

@@ -22,7 +22,7 @@ func (app *Application) TakeRate(ctx context.Context, presented *Presented, clie
 	if err != nil {
 		return d, err
 	}
-	unknown := known == nil && d.Allowed && presented.mayBeToken()
+	unknown := known == nil && d.Allowed && presented.valid
 	outdated := known != nil && !d.Allowed && app.Now().Sub(known.readAt) > maxRefusalAge
 	if !unknown && !outdated {
 		return d, nil
@@ -64,7 +64,7 @@ func (app *Application) takeRate(ctx context.Context, scope string, client netip
 func (app *Application) BodyLimit(ctx context.Context, presented *Presented, announced int) int {
 	bound := app.peek(presented)
 	limit := app.bodyLimit(bound)
-	if announced < 0 && bound != nil || announced >= 0 && announced <= limit || !presented.mayBeToken() {
+	if announced < 0 && bound != nil || announced >= 0 && announced <= limit || !presented.valid {
 		return limit
 	}
 	bound, _, err := app.loadBound(ctx, app.hashOf(presented))

@@ -88,7 +88,7 @@ func outcomeOf(i Invocation, err error) string {
 var errNotProven = fault.New(fault.Unauthorized, "a valid trigger token is required, as Authorization: Bearer or in the path /api/v1/hooks/{token}")
 
 func (app *Application) invoke(ctx context.Context, call Call) (Invocation, error) {
-	if !call.Token.mayBeToken() {
+	if !call.Token.valid {
 		return Invocation{}, errNotProven
 	}
 	hash := app.hashOf(call.Token)
@@ -165,11 +165,10 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 	}
 	proposed.ID, proposed.Payload = id, call.Body
 	a := eventlog.Append{
-		WorkspaceID: t.WorkspaceID, Stream: eventlog.Stream(eventlog.TriggerStream, t.ID), Expected: t.Version,
-		Guards: []eventlog.Guard{{Stream: eventlog.Stream(eventlog.AgentStream, t.AgentID), Version: bound.agent.Version}},
+		WorkspaceID: t.WorkspaceID, Stream: bound.stream, Expected: t.Version, Guards: bound.guards,
 		Events: []eventlog.Proposed{proposed}, Due: invoked.Runs,
 		Meta: eventlog.Metadata{
-			Actor: eventlog.ActorOf("trigger", t.ID), RequestID: call.RequestID, TraceParent: call.TraceParent, CorrelationID: id,
+			Actor: bound.actor, RequestID: call.RequestID, TraceParent: call.TraceParent, CorrelationID: id,
 		},
 	}
 	if call.IdempotencyKey != "" {

@@ -80,13 +80,15 @@ func (p *pipeline) addStep(ctx context.Context, s step, sql string, args []any) 
 // grow to the size of a batch in many steps.
 func (p *pipeline) send() error {
 	buffer := buffers.Get().(*[]byte)
-	out, err := (*buffer)[:0], error(nil)
+	out := (*buffer)[:0]
 	for i := range p.steps {
+		var err error
 		if out, err = p.steps[i].appendMessages(out); err != nil {
 			return err
 		}
 	}
-	if out, err = (&pgproto3.Sync{}).Encode(out); err != nil {
+	out, err := (&pgproto3.Sync{}).Encode(out)
+	if err != nil {
 		return err
 	}
 	_, err = p.conn.PgConn().Conn().Write(out)
@@ -110,8 +112,8 @@ func (s *step) appendMessages(out []byte) ([]byte, error) {
 		return out, err
 	}
 	data := len(out)
-	out = s.copied.appendBinary(append(out, 'd', 0, 0, 0, 0))         // CopyData, and the place of its length
-	binary.BigEndian.PutUint32(out[data+1:], uint32(len(out)-data-1)) //nolint:gosec // bounded by the size of a batch
+	out = s.copied.appendBinary(append(out, 'd', 0, 0, 0, 0)) // CopyData, and the place of its length
+	binary.BigEndian.PutUint32(out[data+1:], uint32(len(out)-data-1))
 	return (&pgproto3.CopyDone{}).Encode(out)
 }
 
@@ -181,7 +183,7 @@ func (p *pipeline) close() {
 func (b *Bulk) appendBinary(out []byte) []byte {
 	out = append(out, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
 	for i := range b.Len() {
-		out = binary.BigEndian.AppendUint16(out, uint16(len(b.columns))) //nolint:gosec // a table has few columns
+		out = binary.BigEndian.AppendUint16(out, uint16(len(b.columns)))
 		for _, column := range b.columns {
 			out = appendField(out, column, i)
 		}
@@ -220,9 +222,9 @@ func appendField(out []byte, column any, i int) []byte {
 }
 
 func appendText[T string | []byte](out []byte, value T) []byte {
-	return append(binary.BigEndian.AppendUint32(out, uint32(len(value))), value...) //nolint:gosec // bounded by the size of a body
+	return append(binary.BigEndian.AppendUint32(out, uint32(len(value))), value...)
 }
 
 func appendInt8(out []byte, value int64) []byte {
-	return binary.BigEndian.AppendUint64(append(out, 0, 0, 0, 8), uint64(value)) //nolint:gosec // the same bits
+	return binary.BigEndian.AppendUint64(append(out, 0, 0, 0, 8), uint64(value))
 }

@@ -1,12 +1,15 @@
 package database_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -188,6 +191,30 @@ func TestBulk(t *testing.T) {
 			{ID: "c", N: 3},
 		}, things())
 		require.Panics(t, func() { insert.With([]string{"a"}) })
+
+		// Many rows go another way than few: each kind of value has to arrive there, too.
+		write(database.Update("things", []string{"new.n"}, column("id", "text"), column("n", "int8")).With([]string{"a", "b", "c"}, []int64{0, 0, 0}))
+		const many = 40
+		var (
+			want   = things()
+			ids    []string
+			ns     []int64
+			flags  []bool
+			bodies [][]byte
+			notes  []*string
+			ats    []*int64
+		)
+		for i := range many {
+			one := thing{ID: fmt.Sprintf("m%02d", i), N: int64(i-20) << 40, Flag: new(i%2 == 0)}
+			if i%3 > 0 {
+				one.Body, one.Note, one.At = bytes.Repeat([]byte{0, byte(i)}, i), new(strings.Repeat("ä\"\\\n", i)), new(int64(-i))
+			}
+			want = append(want, one)
+			ids, ns, flags = append(ids, one.ID), append(ns, one.N), append(flags, *one.Flag)
+			bodies, notes, ats = append(bodies, one.Body), append(notes, one.Note), append(ats, one.At)
+		}
+		write(insert.With(ids, ns, flags, bodies, notes, ats))
+		require.Equal(t, want, things())
 	})
 }
 

@@ -88,7 +88,7 @@ var errNotConfirmed = errors.New("nothing to append ahead")
 // appendAhead appends a batch in one round trip, on what this process knows.
 func (s *Store) appendAhead(ctx context.Context, attempts []*attempt, versions map[eventlog.StreamID]int64) error {
 	before := s.ahead.head
-	b := &batch{head: before, now: s.now(), heads: versions}
+	b := &batch{head: before, now: s.now(), heads: versions, events: make([]eventlog.Recorded, 0, len(attempts))}
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
 		waitForTurn(tx)
 		for _, a := range attempts {

@@ -102,8 +102,8 @@ type executionChange struct {
 // apply queues the changes that the events make: each execution is written once, however
 // many of the events are its own.
 func (t *executionTable) apply(tx *database.Tx, events []eventlog.Recorded) error {
-	var changes []*executionChange
-	byID := map[string]*executionChange{}
+	changes := make([]*executionChange, 0, len(events))
+	byID := make(map[string]*executionChange, len(events))
 	for i := range events {
 		change, err := changeOf(&events[i])
 		if err != nil {
@@ -125,11 +125,17 @@ func (t *executionTable) apply(tx *database.Tx, events []eventlog.Recorded) erro
 
 func (t *executionTable) write(tx *database.Tx, changes []*executionChange) {
 	var (
-		in              insertRows
 		up              updateRows
 		entering, moved queueRows
 		leaving         []string
 	)
+	inserts := 0
+	for _, c := range changes {
+		if c.created != nil {
+			inserts++
+		}
+	}
+	in := newInsertRows(inserts)
 	for _, c := range changes {
 		switch {
 		case c.created != nil:
@@ -237,6 +243,20 @@ type insertRows struct {
 	triggers, mediaTypes, sessions, users, metadata, retryOfs []*string
 	started, completed, outputs                               []*int64
 	errorCodes, errorMessages, endedBadly                     []*string
+}
+
+func newInsertRows(n int) *insertRows {
+	numbers := func() []int64 { return make([]int64, 0, n) }
+	texts := func() []string { return make([]string, 0, n) }
+	perhaps := func() []*string { return make([]*string, 0, n) }
+	perhapsNumbers := func() []*int64 { return make([]*int64, 0, n) }
+	return &insertRows{
+		positions: numbers(), attempts: numbers(), versions: numbers(), created: numbers(),
+		ids: texts(), workspaces: texts(), agents: texts(), statuses: texts(),
+		triggers: perhaps(), mediaTypes: perhaps(), sessions: perhaps(), users: perhaps(), metadata: perhaps(), retryOfs: perhaps(),
+		started: perhapsNumbers(), completed: perhapsNumbers(), outputs: perhapsNumbers(),
+		errorCodes: perhaps(), errorMessages: perhaps(), endedBadly: perhaps(),
+	}
 }
 
 func (r *insertRows) add(c *executionChange) {

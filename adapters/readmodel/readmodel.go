@@ -39,16 +39,16 @@ var Tables = []string{"triggers", "agents", "api_keys", "executions", "execution
 // Apply brings the read models up to date with events that follow what they hold.
 func (m *Models) Apply(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
 	var triggers, agents, apiKeys []eventlog.Recorded
-	for _, e := range events {
-		switch e.Stream.Kind() {
+	for i := range events {
+		switch e := &events[i]; e.Stream.Kind() {
 		case eventlog.TriggerStream:
 			if !e.Fact {
-				triggers = append(triggers, e)
+				triggers = append(triggers, *e)
 			}
 		case eventlog.AgentStream:
-			agents = append(agents, e)
+			agents = append(agents, *e)
 		case eventlog.APIKeyStream:
-			apiKeys = append(apiKeys, e)
+			apiKeys = append(apiKeys, *e)
 		}
 	}
 	for _, part := range []struct {

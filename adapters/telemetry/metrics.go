@@ -3,6 +3,7 @@ package telemetry
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,15 @@ type Metrics struct {
 	appendedEvents prometheus.Counter
 	failedBatches  prometheus.Counter
 	queued         prometheus.Gauge
+
+	// The labels of a request are looked up once: that takes longer than to count it.
+	answers  sync.Map // by answer, prometheus.Observer
+	outcomes sync.Map // by outcome, prometheus.Counter
+}
+
+type answer struct {
+	method, route string
+	status        int
 }
 
 // NewMetrics makes the metrics of a process.
@@ -72,7 +82,12 @@ func (m *Metrics) Handler() http.Handler {
 
 // Request counts an answer.
 func (m *Metrics) Request(method, route string, status int, took time.Duration) {
-	m.requests.WithLabelValues(knownMethod(method), route, strconv.Itoa(status)).Observe(took.Seconds())
+	key := answer{knownMethod(method), route, status}
+	observer, known := m.answers.Load(key)
+	if !known {
+		observer, _ = m.answers.LoadOrStore(key, m.requests.WithLabelValues(key.method, key.route, strconv.Itoa(status)))
+	}
+	observer.(prometheus.Observer).Observe(took.Seconds())
 }
 
 // knownMethod keeps a caller from inventing labels.
@@ -85,7 +100,13 @@ func knownMethod(method string) string {
 }
 
 // Invoked counts a webhook call.
-func (m *Metrics) Invoked(outcome string) { m.invocations.WithLabelValues(outcome).Inc() }
+func (m *Metrics) Invoked(outcome string) {
+	counter, known := m.outcomes.Load(outcome)
+	if !known {
+		counter, _ = m.outcomes.LoadOrStore(outcome, m.invocations.WithLabelValues(outcome))
+	}
+	counter.(prometheus.Counter).Inc()
+}
 
 // AttemptStarted counts how long an execution waited for its first attempt.
 func (m *Metrics) AttemptStarted(waited time.Duration) { m.startDelay.Observe(waited.Seconds()) }

@@ -15,7 +15,7 @@ func (s *Server) createAgent(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	issued, err := s.app.CreateAgent(ctx, callerOf(c), request)
 	if err != nil {
@@ -30,7 +30,7 @@ func (s *Server) listAgents(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	page, err := s.app.ListAgents(ctx, callerOf(c), application.AgentFilter{Name: c.Query("name")}, p)
 	if err != nil {
@@ -40,7 +40,7 @@ func (s *Server) listAgents(c *fiber.Ctx) error {
 }
 
 func (s *Server) getAgent(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	view, err := s.app.GetAgent(ctx, callerOf(c), c.Params("id"))
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *Server) updateAgent(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	issued, err := s.app.UpdateAgent(ctx, callerOf(c), c.Params("id"), request, version)
 	if err != nil {
@@ -73,7 +73,7 @@ func (s *Server) archiveAgent(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	if err := s.app.ArchiveAgent(ctx, callerOf(c), c.Params("id"), version); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (s *Server) executeAgent(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	view, err := s.app.ExecuteAgent(ctx, callerOf(c), c.Params("id"), command)
 	if err != nil {

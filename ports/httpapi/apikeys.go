@@ -12,7 +12,7 @@ func (s *Server) createAPIKey(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	issued, err := s.app.CreateAPIKey(ctx, callerOf(c), command)
 	if err != nil {
@@ -26,7 +26,7 @@ func (s *Server) listAPIKeys(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	page, err := s.app.ListAPIKeys(ctx, callerOf(c), p)
 	if err != nil {
@@ -36,7 +36,7 @@ func (s *Server) listAPIKeys(c *fiber.Ctx) error {
 }
 
 func (s *Server) revokeAPIKey(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	if err := s.app.RevokeAPIKey(ctx, callerOf(c), c.Params("id")); err != nil {
 		return err

@@ -39,7 +39,7 @@ func (s *Server) answerEvents(c *fiber.Ctx, stream eventlog.StreamID) error {
 		}
 		f.After, f.Before = &after, 0
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	page, err := s.app.ListEvents(ctx, callerOf(c), f)
 	if err != nil {

@@ -28,7 +28,7 @@ func (s *Server) listExecutions(c *fiber.Ctx) error {
 	if f.Until, err = moment(c, "until"); err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	page, err := s.app.ListExecutions(ctx, callerOf(c), f, p)
 	if err != nil {
@@ -38,7 +38,7 @@ func (s *Server) listExecutions(c *fiber.Ctx) error {
 }
 
 func (s *Server) getExecution(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	view, err := s.app.GetExecution(ctx, callerOf(c), c.Params("id"))
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *Server) cancelExecution(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	view, err := s.app.CancelExecution(ctx, callerOf(c), c.Params("id"), request.Reason)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *Server) cancelExecution(c *fiber.Ctx) error {
 }
 
 func (s *Server) retryExecution(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	view, err := s.app.RetryExecution(ctx, callerOf(c), c.Params("id"))
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *Server) reportExecution(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	view, err := s.app.ReportExecution(ctx, callerOf(c), c.Params("id"), report)
 	if err != nil {

@@ -132,7 +132,7 @@ func (s *Server) need(scope apikey.Scope) fiber.Handler {
 		if text == "" {
 			text = bearer(c.Get(fiber.HeaderAuthorization))
 		}
-		ctx, cancel := s.contextOf(requestTimeout)
+		ctx, cancel := s.contextOf()
 		defer cancel()
 		key, err := s.app.Authenticate(ctx, text)
 		if err != nil {

@@ -58,9 +58,7 @@ func (s *Server) hook(c *fiber.Ctx) error {
 	if err := s.readCall(c, &call); err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(hookTimeout) // begins when the body is there, however slowly it came
-	defer cancel()
-	invocation, err := s.app.InvokeTrigger(ctx, call)
+	invocation, err := s.app.InvokeTrigger(s.hooks.context(), call) // from now on, however slowly the body came
 	if err != nil {
 		return err
 	}

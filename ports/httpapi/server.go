@@ -41,6 +41,7 @@ type Server struct {
 	config  Config
 	logger  *slog.Logger
 	fiber   *fiber.App
+	hooks   sharedDeadline
 	stopped context.Context
 	stop    context.CancelFunc
 }
@@ -56,7 +57,7 @@ func New(app *application.Application, config Config, logger *slog.Logger) *Serv
 	if config.Observe == nil {
 		config.Observe = func(string, string, int, time.Duration) {}
 	}
-	s := &Server{app: app, config: config, logger: logger}
+	s := &Server{app: app, config: config, logger: logger, hooks: sharedDeadline{after: hookTimeout}}
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.fiber = fiber.New(fiber.Config{
 		AppName:               "hooktrail",
@@ -180,11 +181,11 @@ func (s *Server) ready(c *fiber.Ctx) error {
 // requestTimeout bounds the work of a management request.
 const requestTimeout = 30 * time.Second
 
-// contextOf gives a context that ends after a while. It outlives a stop of the server, so
-// that what is under way is answered; the framework's own contexts end neither then nor
+// contextOf gives a context that ends after requestTimeout. It outlives a stop of the server,
+// so that what is under way is answered; the framework's own contexts end neither then nor
 // when a client goes away.
-func (s *Server) contextOf(timeout time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), timeout)
+func (s *Server) contextOf() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), requestTimeout)
 }
 
 var errPanic = errors.New("a handler panicked")

@@ -19,7 +19,7 @@ func (s *Server) createTrigger(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	issued, err := s.app.CreateTrigger(ctx, callerOf(c), command)
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *Server) listTriggers(c *fiber.Ctx) error {
 		}
 		filter.IsActive = &active
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	page, err := s.app.ListTriggers(ctx, callerOf(c), filter, p)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *Server) listTriggers(c *fiber.Ctx) error {
 }
 
 func (s *Server) getTrigger(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	if text := c.Query("as_of"); text != "" {
 		when, err := asOf(text)
@@ -93,7 +93,7 @@ func (s *Server) updateTrigger(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	view, err := s.app.UpdateTrigger(ctx, callerOf(c), c.Params("id"), command, version)
 	if err != nil {
@@ -107,7 +107,7 @@ func (s *Server) deleteTrigger(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	if err := s.app.DeleteTrigger(ctx, callerOf(c), c.Params("id"), version); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (s *Server) rotateToken(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	issued, err := s.app.RotateTriggerToken(ctx, callerOf(c), c.Params("id"), grace)
 	if err != nil {
@@ -166,7 +166,7 @@ func (s *Server) rotateSecret(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	issued, err := s.app.RotateTriggerSecret(ctx, callerOf(c), c.Params("id"), r.Secret, grace)
 	if err != nil {
@@ -176,7 +176,7 @@ func (s *Server) rotateSecret(c *fiber.Ctx) error {
 }
 
 func (s *Server) removeSecret(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	if err := s.app.RemoveTriggerSecret(ctx, callerOf(c), c.Params("id")); err != nil {
 		return err
@@ -185,7 +185,7 @@ func (s *Server) removeSecret(c *fiber.Ctx) error {
 }
 
 func (s *Server) listTriggerEvents(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf(requestTimeout)
+	ctx, cancel := s.contextOf()
 	defer cancel()
 	// A trigger that was deleted has a past still.
 	if _, err := s.app.GetTriggerAsOf(ctx, callerOf(c), c.Params("id"), application.Moment{Position: endOfLog}); err != nil {

@@ -14,8 +14,8 @@ import (
 func newID() string {
 	now := time.Now()
 	var payload [16]byte
-	binary.BigEndian.PutUint32(payload[:], uint32(now.Nanosecond()<<32/int(time.Second))) //nolint:gosec // below 1<<32
-	_, _ = rand.Read(payload[4:])                                                         // never fails
-	id, _ := ksuid.FromParts(now, payload[:])                                             // fails for another length only
+	binary.BigEndian.PutUint32(payload[:], uint32(now.Nanosecond()<<32/int(time.Second)))
+	_, _ = rand.Read(payload[4:])             // never fails
+	id, _ := ksuid.FromParts(now, payload[:]) // fails for another length only
 	return id.String()
 }

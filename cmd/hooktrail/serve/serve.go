@@ -53,7 +53,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 	if os.Getenv("GOGC") == "" {
 		// The live heap is small, so that collecting it at every doubling takes an eighth of the
 		// time under load; at this setting the process stays under 150 MiB.
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(250)
 	}
 	return fx.New(
 		fx.Supply(config),
