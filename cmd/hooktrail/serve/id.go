@@ -14,7 +14,7 @@ import (
 func newID() string {
 	now := time.Now()
 	var payload [16]byte
-	binary.BigEndian.PutUint32(payload[:], uint32(now.Nanosecond()<<32/int(time.Second)))
+	binary.BigEndian.PutUint32(payload[:], uint32(uint64(now.Nanosecond())<<32/uint64(time.Second)))
 	_, _ = rand.Read(payload[4:])             // never fails
 	id, _ := ksuid.FromParts(now, payload[:]) // fails for another length only
 	return id.String()
