@@ -187,14 +187,13 @@ func (s *Server) arguments() []string {
 		"port=" + strconv.Itoa(s.port),
 		"listen_addresses=",
 		"max_connections=100",
-		"shared_buffers=64MB",
 		"timezone=UTC",
 	}
 	if s.options.TCP {
 		settings = append(settings, "listen_addresses=127.0.0.1")
 	}
 	if !s.options.Durable {
-		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
+		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=64MB")
 	}
 	arguments := []string{"-D", s.dataDir()}
 	for _, setting := range settings {
