@@ -18,6 +18,9 @@ import (
 const (
 	rebuildSuffix = "_rebuild"
 	rebuildBatch  = 5000
+	// rebuildCacheKiB lets SQLite keep the indexes by trigger and by agent in memory, which are
+	// filled all over; it is for the process that rebuilds.
+	rebuildCacheKiB = "262144"
 	// catchUp is how far behind the log a rebuild may be when it stops the appends to finish.
 	catchUp = 2000
 )
@@ -30,7 +33,12 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 	// In the order in which queries name them, so that none waits for a table behind this one
 	// while this one waits for a table behind it.
 	tables := append(slices.Clone(Tables), "trigger_statistics")
-	if err := db.Write(ctx, func(tx *database.Tx) error { return createCopies(ctx, tx, tables) }); err != nil {
+	if err := db.Write(ctx, func(tx *database.Tx) error {
+		if tx.Dialect().Name == database.SQLite {
+			tx.Exec("PRAGMA cache_size = -" + rebuildCacheKiB)
+		}
+		return createCopies(ctx, tx, tables)
+	}); err != nil {
 		return fmt.Errorf("make the new tables: %w", err)
 	}
 	var done eventlog.Position
