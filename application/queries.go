@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"hooktrail/domain/eventlog"
@@ -136,6 +137,10 @@ func attempts(events []eventlog.Recorded) ([]AttemptView, error) {
 // ListEvents shows events: onwards in order from f.After, else the newest first.
 func (app *Application) ListEvents(ctx context.Context, caller Caller, f EventFilter) (Page[EventView], error) {
 	f.WorkspaceID = caller.WorkspaceID
+	if kind, id, _ := strings.Cut(string(f.Actor), ":"); kind == "trigger" && f.Stream == "" {
+		// A trigger acts on its own stream alone, and by stream events are found.
+		f.Stream = eventlog.Stream(eventlog.TriggerStream, id)
+	}
 	limit := f.Limit
 	f.Limit++ // one more tells whether there is a next part
 	events, err := app.Store.List(ctx, f)

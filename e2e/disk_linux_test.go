@@ -109,6 +109,9 @@ func TestFullDisk(t *testing.T) {
 		// Without room for its write-ahead log it ends, until somebody makes room and starts it.
 		d.fill(t)
 		_, _ = connect(t, server.DSN("postgres")).Exec(t.Context(), "SELECT pg_switch_wal()") // which the server may not live to answer
+		eventually(t, func() bool {
+			return service.send(http.MethodGet, "/readyz", "").status == http.StatusServiceUnavailable
+		}, "PostgreSQL goes on without a log")
 		requireRefusals(t, book, callers)
 		during := book.accepted.Load()
 		requireAway(t, service)

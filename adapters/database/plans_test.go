@@ -105,7 +105,7 @@ var hot = map[string]func(ctx context.Context, db *database.DB) error{
 	}),
 	"events": withStore(func(ctx context.Context, s *eventstore.Store) error {
 		after := eventlog.Position(29_000)
-		for _, f := range []application.EventFilter{{Limit: 20}, {Before: 5000, Limit: 20}, {After: &after, Limit: 20}, {Stream: "trigger-7", Limit: 20}, {Stream: "agent-7", Before: 9000, Limit: 20}, {Type: "trigger.created", Limit: 20}, {Actor: "api_key:k1", Limit: 20}, {Actor: "trigger:7", Limit: 20}} {
+		for _, f := range []application.EventFilter{{Limit: 20}, {Before: 5000, Limit: 20}, {After: &after, Limit: 20}, {Stream: "trigger-7", Limit: 20}, {Stream: "agent-7", Before: 9000, Limit: 20}, {Type: "trigger.created", Limit: 20}, {Actor: "api_key:k1", Limit: 20}} {
 			f.WorkspaceID = "w1"
 			if _, err := s.List(ctx, f); err != nil {
 				return err

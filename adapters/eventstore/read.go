@@ -114,7 +114,6 @@ func (s *Store) PositionAt(ctx context.Context, at time.Time) (eventlog.Position
 // List reads the events of a workspace that fit a filter: behind After in order, or, when
 // After is nil, the newest first from before Before on.
 func (s *Store) List(ctx context.Context, f application.EventFilter) ([]eventlog.Recorded, error) {
-	f = narrowed(f)
 	where, args, err := s.conditions(ctx, f)
 	if err != nil {
 		return nil, err
@@ -148,7 +147,6 @@ func (s *Store) List(ctx context.Context, f application.EventFilter) ([]eventlog
 
 // Count counts the events that fit a filter, up to a bound.
 func (s *Store) Count(ctx context.Context, f application.EventFilter, bound int) (int, error) {
-	f = narrowed(f)
 	where, args, err := s.conditions(ctx, f)
 	if err != nil {
 		return 0, err
@@ -164,15 +162,6 @@ func (s *Store) Count(ctx context.Context, f application.EventFilter, bound int)
 	var count int
 	err = s.db.Get(ctx, &count, "SELECT count(*) FROM ("+part+" LIMIT ?) AS counted", append(args, bound)...)
 	return count, s.translate(err)
-}
-
-// narrowed adds what follows from a filter: a trigger acts on its own stream alone, which has
-// an index, as frequent actors have not.
-func narrowed(f application.EventFilter) application.EventFilter {
-	if kind, id, _ := strings.Cut(string(f.Actor), ":"); kind == "trigger" && f.Stream == "" {
-		f.Stream = eventlog.Stream(eventlog.TriggerStream, id)
-	}
-	return f
 }
 
 // frequentTypes are those of calls and runs: the index of the others stays small.
