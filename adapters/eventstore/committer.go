@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -179,29 +178,16 @@ func (c *committer) run() {
 	}
 }
 
-// mostYields is how often a batch lets those go first who are ready to join it.
-const mostYields = 3
-
-// gather takes what waits behind the first, up to the bounds of a batch. Whoever is ready to
-// run may be about to append: they go first, since a larger batch costs each of its appends
-// less. When nobody is, as behind a lone call, yielding takes no time.
+// gather takes what waits behind the first, up to the bounds of a batch.
 func (c *committer) gather(first *waiting) []*waiting {
 	batch, size := []*waiting{first}, first.size
-	for yields := 0; len(batch) < c.config.Batch && size < c.config.BatchBytes; {
+	for len(batch) < c.config.Batch && size < c.config.BatchBytes {
 		select {
 		case next := <-c.queue:
 			batch = append(batch, next)
 			size += next.size
-			continue
 		default:
-		}
-		if yields == mostYields {
-			break
-		}
-		yields++
-		runtime.Gosched()
-		if len(c.queue) == 0 {
-			break
+			return batch
 		}
 	}
 	return batch
