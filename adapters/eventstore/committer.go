@@ -251,12 +251,12 @@ func (c *committer) tryAll(attempts []*attempt) error {
 }
 
 func (c *committer) lookAgain(attempts []*attempt) error {
-	return c.patiently(func(ctx context.Context) error { return c.store.appendAll(ctx, attempts, true) })
+	return c.patiently(c.config.Patience, func(ctx context.Context) error { return c.store.appendAll(ctx, attempts, true) })
 }
 
 // patiently does something again while the database is away.
-func (c *committer) patiently(do func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.config.Patience)
+func (c *committer) patiently(patience time.Duration, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	wait := 10 * time.Millisecond
 	for {

@@ -92,11 +92,15 @@ func (s *Store) AppendLocked(ctx context.Context, decide func(ctx context.Contex
 	return results, nil
 }
 
+// lookForLockedAtMost outlasts a database's recovery: until it is back nothing can be appended
+// anyway, and what was claimed must not be forgotten.
+const lookForLockedAtMost = 2 * time.Minute
+
 // lookForLocked finds out whether a transaction was committed whose outcome was not learnt:
 // what it decided, such as who runs an execution, must not be known to nobody.
 func (s *Store) lookForLocked(eventID string, unknown error) error {
 	var found bool
-	err := s.committer.patiently(func(ctx context.Context) error {
+	err := s.committer.patiently(lookForLockedAtMost, func(ctx context.Context) error {
 		return s.db.Write(ctx, func(tx *database.Tx) error {
 			new(logHead).lock(tx) // waits for the end of the transaction in question
 			tx.Query(func(scan database.Scan) error { return scan(&found) },
