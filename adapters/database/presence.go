@@ -17,7 +17,7 @@ const (
 )
 
 // presence is what a process knows of others on the same database. Waking them costs a
-// commit a fifth of its time, which a process that is alone can save. A process that is not
+// commit a statement and a wake-up, which a process that is alone can save. A process that is not
 // noticed for a moment is woken by its own polling.
 type presence struct {
 	id        string
