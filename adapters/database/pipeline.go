@@ -16,8 +16,9 @@ import (
 // driver has pipelines too, but none in which a COPY can stand among other statements, and
 // COPY takes half of the server's time for a row that INSERT takes.
 type pipeline struct {
-	conn  *pgx.Conn
-	steps []step
+	conn    *pgx.Conn
+	dialect Dialect
+	steps   []step
 }
 
 // step is one statement of a pipeline, and what is done with the rows it answers.
@@ -46,7 +47,7 @@ func (p *pipeline) add(ctx context.Context, st statement) error {
 	bulk := st.bulk
 	switch {
 	case bulk == nil:
-		return p.addStep(ctx, step{each: st.each}, rebindDollar(st.sql), st.args)
+		return p.addStep(ctx, step{each: st.each}, p.dialect.rebind(st.sql), st.args)
 	case bulk.Len() < singleRows:
 		for i := range bulk.Len() {
 			args := make([]any, len(bulk.columns))

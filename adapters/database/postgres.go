@@ -66,11 +66,12 @@ func OpenPostgres(ctx context.Context, url string) (*DB, error) {
 		defer cancel()
 		_, _ = read.ExecContext(ctx, "SELECT pg_notify('"+AppendChannel+"', $1)", note)
 	}
+	dialect := postgresDialect()
 	return &DB{
 		others:  here.others,
-		Dialect: postgresDialect(),
+		Dialect: dialect,
 		Read:    read,
-		writer:  postgresWriter{writes},
+		writer:  postgresWriter{writes, dialect},
 		listen: func(ctx context.Context, channel string, woken func(note string)) {
 			var beating sync.WaitGroup
 			defer beating.Wait()
@@ -86,26 +87,30 @@ func OpenPostgres(ctx context.Context, url string) (*DB, error) {
 	}, nil
 }
 
-type postgresWriter struct{ pool *pgxpool.Pool }
+type postgresWriter struct {
+	pool    *pgxpool.Pool
+	dialect Dialect
+}
 
 func (w postgresWriter) begin(ctx context.Context) (session, error) {
 	conn, err := w.pool.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("get a connection: %w", err)
 	}
-	return &postgresSession{conn: conn}, nil
+	return &postgresSession{conn: conn, dialect: w.dialect}, nil
 }
 
 type postgresSession struct {
-	conn *pgxpool.Conn
-	open bool
+	conn    *pgxpool.Conn
+	dialect Dialect
+	open    bool
 }
 
 func (s *postgresSession) run(ctx context.Context, statements []statement, commit bool) error {
 	if err := ctx.Err(); err != nil {
 		return &notCommitted{err}
 	}
-	p := &pipeline{conn: s.conn.Conn()}
+	p := &pipeline{conn: s.conn.Conn(), dialect: s.dialect}
 	// What is sent up to one Sync is a transaction without BEGIN and COMMIT (PostgreSQL
 	// documentation, "Pipelining").
 	switch {
@@ -130,20 +135,6 @@ func (s *postgresSession) run(ctx context.Context, statements []statement, commi
 	}
 	s.open = !commit
 	return nil
-}
-
-var dollars sync.Map
-
-func rebindDollar(sql string) string {
-	if !strings.Contains(sql, "?") {
-		return sql
-	}
-	if cached, found := dollars.Load(sql); found {
-		return cached.(string)
-	}
-	bound := sqlx.Rebind(sqlx.DOLLAR, sql)
-	dollars.Store(sql, bound)
-	return bound
 }
 
 func (s *postgresSession) abort() {
