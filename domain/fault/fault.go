@@ -105,3 +105,12 @@ func CodeOf(err error) Code {
 	}
 	return Internal
 }
+
+// MessageOf gives what err says to its reader; "" for an error that is no fault.
+func MessageOf(err error) string {
+	var f *Error
+	if errors.As(err, &f) {
+		return f.Message
+	}
+	return ""
+}

@@ -48,6 +48,15 @@ func hookToken(uri, authorization string) (string, bool) {
 func (s *Server) hook(c *fiber.Ctx) error {
 	text, _ := hookToken(c.Path(), c.Get(fiber.HeaderAuthorization))
 	presented, client := application.Present(text), s.client(c)
+	err := s.take(c, presented, client)
+	if err != nil {
+		s.app.NoteRejection(presented, client, requestID(c), err)
+	}
+	return err
+}
+
+// take accepts a webhook call, or says why not.
+func (s *Server) take(c *fiber.Ctx, presented *application.Presented, client netip.Addr) error {
 	if err := s.limitRate(c, presented, client); err != nil {
 		return err
 	}

@@ -155,6 +155,7 @@ func (s *Server) routes() {
 	f.Post("/api/v1/executions/:id/retry", s.need(apikey.ExecutionsWrite), s.retryExecution)
 	f.Post("/api/v1/executions/:id/report", s.need(apikey.ExecutionsWrite), s.reportExecution)
 
+	f.Get("/api/v1/rejections", s.need(apikey.TriggersRead), s.listRejections)
 	f.Get("/api/v1/events", s.need(apikey.EventsRead), s.listEvents)
 
 	f.Post("/api/v1/api-keys", s.need(apikey.Admin), s.createAPIKey)

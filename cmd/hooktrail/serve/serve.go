@@ -25,6 +25,7 @@ import (
 	"hooktrail/adapters/keyring"
 	"hooktrail/adapters/ratelimit"
 	"hooktrail/adapters/readmodel"
+	"hooktrail/adapters/rejectionlog"
 	"hooktrail/adapters/runner"
 	"hooktrail/adapters/telemetry"
 	"hooktrail/adapters/workqueue"
@@ -82,11 +83,13 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 				return workqueue.New(db, store, time.Now)
 			},
 			newRateLimiter,
+			newRejectionLog,
 			newRunners,
 			newApplication,
 			newHTTPServer,
 		),
 		fx.Invoke(
+			func(lc fx.Lifecycle, rejections *rejectionlog.Log) { background(lc, rejections.Run) },
 			listenForAppends,
 			followLog,
 			sweep,
@@ -191,6 +194,10 @@ func newRateLimiter(db *database.DB) application.RateLimiter {
 	return ratelimit.NewMemory(time.Now, ratelimit.DefaultMaxKeys)
 }
 
+func newRejectionLog(db *database.DB, logger *slog.Logger) *rejectionlog.Log {
+	return rejectionlog.New(db, rejectionlog.Config{Logger: logger})
+}
+
 func newRunners(lc fx.Lifecycle, config Config) application.AgentRunner {
 	overHTTP := runner.NewHTTP(runner.HTTPConfig{AllowPrivate: config.allowedPrivateAgents, UserAgent: "Hooktrail/" + Version})
 	lc.Append(fx.StopHook(overHTTP.Close))
@@ -204,7 +211,7 @@ func newRunners(lc fx.Lifecycle, config Config) application.AgentRunner {
 // defaultWorkspace is the name of the setting that holds the default workspace's id.
 const defaultWorkspace = "default_workspace"
 
-func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
+func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, rejections *rejectionlog.Log, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(newID()))
@@ -215,7 +222,7 @@ func newApplication(config Config, db *database.DB, store *eventstore.Store, mod
 		WorkspaceID: string(workspace), PublicURL: listener.url, DefaultRunner: config.DefaultRunner,
 		AllowCommandRunner: config.AllowCommandRunner, RateLimit: config.RateLimit, MaxBodyBytes: config.MaxBodyBytes,
 	}, application.Dependencies{
-		Store: store, Views: models, Queue: queue, Secrets: ring, Runner: runners, Limiter: limiter, Logger: logger,
+		Store: store, Views: models, Queue: queue, Secrets: ring, Runner: runners, Limiter: limiter, Rejections: rejections, Logger: logger,
 		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
 		Observe: metrics, Appended: wake.appended, Due: wake.due,
 	})
@@ -291,11 +298,14 @@ func count(db *database.DB, query string) float64 {
 }
 
 // sweep deletes what has expired.
-func sweep(lc fx.Lifecycle, config Config, store *eventstore.Store, limiter application.RateLimiter, logger *slog.Logger) {
+func sweep(lc fx.Lifecycle, config Config, store *eventstore.Store, limiter application.RateLimiter, rejections *rejectionlog.Log, logger *slog.Logger) {
 	if !config.has(RoleWorker) {
 		return
 	}
-	jobs := []schedule.Job{{Name: "delete expired idempotency keys", Every: time.Minute, Do: store.SweepKeys}}
+	jobs := []schedule.Job{
+		{Name: "delete expired idempotency keys", Every: time.Minute, Do: store.SweepKeys},
+		{Name: "delete old rejections", Every: time.Hour, Do: rejections.Sweep},
+	}
 	if shared, ok := limiter.(*ratelimit.Postgres); ok {
 		jobs = append(jobs, schedule.Job{Name: "delete past rate limit slots", Every: time.Minute, Do: func(ctx context.Context) error {
 			_, err := shared.Sweep(ctx)
