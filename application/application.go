@@ -27,12 +27,14 @@ type Config struct {
 
 // Dependencies are what the use cases drive.
 type Dependencies struct {
-	Store   EventStore
-	Views   Views
-	Queue   WorkQueue
-	Secrets Secrets
-	Runner  AgentRunner
-	Limiter RateLimiter
+	Store EventStore
+	Views Views
+	Queue WorkQueue
+	// Schedules hands out the times at which triggers fire by themselves.
+	Schedules Schedules
+	Secrets   Secrets
+	Runner    AgentRunner
+	Limiter   RateLimiter
 	// Rejections remembers refused calls.
 	Rejections RejectionLog
 	Logger     *slog.Logger

@@ -44,6 +44,7 @@ const maxConflicts = 5
 // decision is what a use case wants appended besides its events.
 type decision struct {
 	events      []eventlog.Event
+	ids         []string // of the first events; the others get new ones
 	guards      []eventlog.Guard
 	keep        []eventlog.Credential
 	forget      []string
@@ -102,7 +103,11 @@ func (app *Application) encode(codec *eventlog.Codec, workspace string, stream e
 		if err != nil {
 			return a, err
 		}
-		proposed.ID = app.NewID()
+		if i < len(d.ids) {
+			proposed.ID = d.ids[i]
+		} else {
+			proposed.ID = app.NewID()
+		}
 		if i == 0 {
 			proposed.Payload = d.payload
 		}

@@ -68,8 +68,14 @@ func (app *Application) CreateTrigger(ctx context.Context, caller Caller, c Crea
 	if err != nil {
 		return IssuedTrigger{}, err
 	}
+	view := NewTriggerView(state, nil, app.config.PublicURL)
+	if _, scheduled := state.Scheduled(); scheduled {
+		if view, err = app.triggerView(ctx, state); err != nil {
+			return IssuedTrigger{}, err
+		}
+	}
 	return IssuedTrigger{
-		TriggerView: NewTriggerView(state, nil, app.config.PublicURL), Token: issued, Secret: secret,
+		TriggerView: view, Token: issued, Secret: secret,
 		HookURL: app.config.PublicURL + "/api/v1/hooks/" + issued,
 	}, nil
 }
@@ -166,6 +172,10 @@ func (app *Application) UpdateTrigger(ctx context.Context, caller Caller, id str
 }
 
 func (app *Application) triggerView(ctx context.Context, state trigger.Trigger) (TriggerView, error) {
+	if _, scheduled := state.Scheduled(); scheduled {
+		view, there, err := app.Views.Trigger(ctx, state.WorkspaceID, state.ID)
+		return found(view, there, err, "trigger")
+	}
 	lastUsed, err := app.Views.LastUsed(ctx, state.ID)
 	if err != nil {
 		return TriggerView{}, refusal(err)

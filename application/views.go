@@ -26,9 +26,14 @@ type TriggerView struct {
 	UpdatedAt   time.Time       `json:"updated_at"`
 	URL         string          `json:"url"`
 	Options     trigger.Options `json:"options"`
-	Deleted     bool            `json:"deleted,omitempty"` // only in a view of the past
-	Version     int64           `json:"version"`
+	// NextRuns are the next ShownRuns times of the schedule, if the trigger is active and has one.
+	NextRuns []time.Time `json:"next_runs,omitempty"`
+	Deleted  bool        `json:"deleted,omitempty"` // only in a view of the past
+	Version  int64       `json:"version"`
 }
+
+// ShownRuns is how many runs of a schedule are told ahead.
+const ShownRuns = 5
 
 // NewTriggerView shows a trigger.
 func NewTriggerView(t trigger.Trigger, lastUsed *time.Time, publicURL string) TriggerView {

@@ -23,6 +23,8 @@ import (
 	"hooktrail/adapters/database/databasetest"
 	"hooktrail/adapters/eventstore"
 	"hooktrail/adapters/readmodel"
+	"hooktrail/adapters/rejectionlog"
+	"hooktrail/adapters/schedules"
 	"hooktrail/adapters/workqueue"
 	"hooktrail/application"
 	"hooktrail/domain/eventlog"
@@ -50,6 +52,9 @@ var large = []string{
 	`INSERT INTO credentials (id, workspace_id, owner, hash, sealed) SELECT 'c' || i, 'w1', 'trigger-1', CASE WHEN i % 2 = 0 THEN CAST('h' || i AS BODY) END, CASE WHEN i % 2 = 1 THEN CAST('s' AS BODY) END FROM numbers`,
 	`INSERT INTO idempotency_keys (scope, key, digest, subject, expires_at) SELECT 't' || (i % 500), 'k' || i, CAST('d' AS BODY), 'x', i FROM numbers`,
 	`INSERT INTO trigger_statistics (trigger_id, invocations, last_used_at) SELECT 't' || i, 1, 1 FROM numbers WHERE i < 20000`,
+	`INSERT INTO schedules (trigger_id, spec, version, next_at) SELECT 't' || i, '[]', 1, i FROM numbers WHERE i < 20000`,
+	`INSERT INTO rejections (trigger_id, minute, reason, client_ip, token_prefix, workspace_id, message, request_id, calls, first_at, last_at)
+		SELECT 't' || (i % 500), i, 'r', 'c', 'p', 'w1', 'm', 'q', 1, i, i FROM numbers`,
 	`INSERT INTO workers (id, lease_until) VALUES ('k1', 9000000000000000)`,
 	`ANALYZE`,
 }
@@ -129,6 +134,22 @@ var hot = map[string]func(ctx context.Context, db *database.DB) error{
 			proposed.ID = ksuid.New().String()
 			return eventlog.Append{WorkspaceID: "w1", Stream: eventlog.Stream(eventlog.ExecutionStream, due.Execution.ID), Expected: due.Execution.Version, Events: []eventlog.Proposed{proposed}}, err
 		})
+		return err
+	},
+	"schedules": func(ctx context.Context, db *database.DB) error {
+		store := eventstore.New(db, readmodel.New(db, ""), eventstore.Config{})
+		defer store.Close()
+		_, err := schedules.New(db, store).Fire(ctx, time.UnixMicro(10), func(due application.DueSchedule) (eventlog.Append, error) {
+			proposed, err := trigger.Codec.Encode(trigger.ScheduleMissed{Count: 1, NextRunAt: new(time.UnixMicro(1 << 50))})
+			proposed.ID = ksuid.New().String()
+			return eventlog.Append{WorkspaceID: "w1", Stream: eventlog.Stream(eventlog.TriggerStream, due.Trigger.ID), Events: []eventlog.Proposed{proposed}}, err
+		})
+		return err
+	},
+	"rejections": func(ctx context.Context, db *database.DB) error {
+		log := rejectionlog.New(db, rejectionlog.Config{})
+		log.Note(application.Rejection{TriggerID: "t1", WorkspaceID: "w1", Reason: "x", Count: 1, FirstAt: time.UnixMicro(5), LastAt: time.UnixMicro(5)})
+		_, err := log.List(ctx, application.RejectionFilter{TriggerID: "t2", WorkspaceID: "w1"}, application.Paging{Limit: 20})
 		return err
 	},
 	"queue": func(ctx context.Context, db *database.DB) error {

@@ -123,6 +123,7 @@ func drawOptions(rt *rapid.T) trigger.Options {
 	return trigger.Options{
 		RateLimit:  rapid.SampledFrom([]*int{nil, new(0), new(9)}).Draw(rt, "rate"),
 		AllowedIPs: someTexts.Draw(rt, "ips"), ExpiresAt: someTime.Draw(rt, "expires"),
+		Schedule: rapid.SampledFrom([]*trigger.Schedule{nil, {Cron: "*/7 * * * * *"}, {Cron: "0 3 * * *", TimeZone: "Europe/Berlin"}}).Draw(rt, "schedule"),
 	}
 }
 
@@ -168,6 +169,7 @@ func (h *history) step(rt *rapid.T) {
 			trigger.Deleted{},
 			trigger.TokenRotated{TokenID: h.id("t"), TokenPrefix: "whk_b", PreviousUntil: someTime.Draw(rt, "until")},
 			trigger.SecretSet{SecretID: h.id("s"), PreviousUntil: someTime.Draw(rt, "until")},
+			trigger.ScheduleMissed{From: h.at, Until: h.at, Count: 1, Reason: someText.Draw(rt, "reason"), NextRunAt: someTime.Draw(rt, "next")},
 		}).Draw(rt, "change"), nil)
 	case kind < 7 || len(h.executions) == 0:
 		h.stepRequest(rt)
@@ -193,8 +195,11 @@ func (h *history) stepRequest(rt *rapid.T) {
 	h.executions = append(h.executions, id)
 	agentID, runs := rapid.SampledFrom(h.agents).Draw(rt, "agent"), rapid.Bool().Draw(rt, "runs")
 	if rapid.IntRange(0, 2).Draw(rt, "invoked") > 0 {
-		h.add(trigger.Codec, eventlog.TriggerStream, rapid.SampledFrom(h.triggers).Draw(rt, "trigger"),
-			trigger.Invoked{ExecutionID: id, AgentID: agentID, Runs: runs, TokenID: "t", MediaType: rapid.SampledFrom([]string{"", "application/x-www-form-urlencoded"}).Draw(rt, "media")}, []byte(`a=1`))
+		invoked := trigger.Invoked{ExecutionID: id, AgentID: agentID, Runs: runs, TokenID: "t", MediaType: rapid.SampledFrom([]string{"", "application/x-www-form-urlencoded"}).Draw(rt, "media")}
+		if rapid.IntRange(0, 2).Draw(rt, "scheduled") == 0 {
+			invoked.ScheduledFor, invoked.NextRunAt = &h.at, someTime.Draw(rt, "next")
+		}
+		h.add(trigger.Codec, eventlog.TriggerStream, rapid.SampledFrom(h.triggers).Draw(rt, "trigger"), invoked, []byte(`a=1`))
 		return
 	}
 	h.add(execution.Codec, eventlog.ExecutionStream, id, execution.Requested{

@@ -9,6 +9,7 @@ import (
 
 	"hooktrail/adapters/database"
 	"hooktrail/domain/eventlog"
+	"hooktrail/domain/trigger"
 )
 
 // Models are the read models that an answer shows at once.
@@ -18,6 +19,7 @@ type Models struct {
 	triggers   stateTable
 	agents     stateTable
 	apiKeys    stateTable
+	schedules  scheduleTable
 	executions executionTable
 }
 
@@ -26,15 +28,18 @@ func New(db *database.DB, publicURL string) *Models { return onTables(db, public
 
 // onTables makes the read models on tables with a suffix to their names.
 func onTables(db *database.DB, publicURL, suffix string) *Models {
+	schedules := scheduleTable{"schedules" + suffix}
+	triggers := triggerTable("triggers" + suffix)
+	triggers.follow = schedules.follow
 	return &Models{
-		db: db, publicURL: publicURL,
-		triggers: triggerTable("triggers" + suffix), agents: agentTable("agents" + suffix), apiKeys: apiKeyTable("api_keys" + suffix),
+		db: db, publicURL: publicURL, schedules: schedules,
+		triggers: triggers, agents: agentTable("agents" + suffix), apiKeys: apiKeyTable("api_keys" + suffix),
 		executions: newExecutionTable(suffix),
 	}
 }
 
 // Tables are the names of the tables, in the order in which they are rebuilt.
-var Tables = []string{"triggers", "agents", "api_keys", "executions", "execution_queue"}
+var Tables = []string{"triggers", "agents", "api_keys", "executions", "execution_queue", "schedules"}
 
 // Apply brings the read models up to date with events that follow what they hold.
 func (m *Models) Apply(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
@@ -61,6 +66,19 @@ func (m *Models) Apply(ctx context.Context, tx *database.Tx, events []eventlog.R
 	}
 	if err := m.executions.apply(tx, events); err != nil {
 		return fmt.Errorf("project to %s: %w", m.executions.name, err)
+	}
+	for i := range events {
+		e := &events[i]
+		if !e.Fact || e.Stream.Kind() != eventlog.TriggerStream {
+			continue
+		}
+		event, err := trigger.Codec.Decode(*e)
+		if err != nil {
+			return fmt.Errorf("project to %s: %w", m.schedules.name, err)
+		}
+		if next, is := moved(event); is {
+			m.schedules.move(tx, *e, next)
+		}
 	}
 	return nil
 }

@@ -19,6 +19,8 @@ type stateTable struct {
 	columns []string
 	evolve  func(state []byte, recorded eventlog.Recorded) ([]byte, []any, error)
 	upsert  string
+	// follow, if there is one, is told the state after each event.
+	follow func(tx *database.Tx, state []byte, recorded eventlog.Recorded) error
 }
 
 func newStateTable(name string, evolve func([]byte, eventlog.Recorded) ([]byte, []any, error), columns ...string) stateTable {
@@ -102,6 +104,11 @@ func (t *stateTable) apply(ctx context.Context, tx *database.Tx, events []eventl
 		var err error
 		if states[id], columns[id], err = t.evolve(states[id], e); err != nil {
 			return err
+		}
+		if t.follow != nil {
+			if err := t.follow(tx, states[id], e); err != nil {
+				return err
+			}
 		}
 		if _, seen := first[id]; !seen {
 			first[id] = e.Position

@@ -21,6 +21,7 @@ type stateRow struct {
 	Position int64  `db:"position"`
 	State    string `db:"state"`
 	LastUsed *int64 `db:"last_used_at"`
+	NextRun  *int64 `db:"next_at"`
 }
 
 func (r stateRow) read(into any) error {
@@ -60,21 +61,26 @@ func viewPage[V any](ctx context.Context, m *Models, columns, table, joins strin
 	return page, nil
 }
 
-const (
-	triggerColumns = "v.position, v.state, s.last_used_at"
-	triggerJoins   = " AS v LEFT JOIN trigger_statistics s ON s.trigger_id = v.id "
-)
+const triggerColumns = "v.position, v.state, s.last_used_at, n.next_at"
+
+func (m *Models) triggerJoins() string {
+	return " AS v LEFT JOIN trigger_statistics s ON s.trigger_id = v.id LEFT JOIN " + m.schedules.name + " n ON n.trigger_id = v.id "
+}
 
 func (m *Models) showTrigger(row stateRow) (application.TriggerView, error) {
 	var t trigger.Trigger
 	err := row.read(&t)
-	return application.NewTriggerView(t, database.TimeOrNil(row.LastUsed), m.publicURL), err
+	view := application.NewTriggerView(t, database.TimeOrNil(row.LastUsed), m.publicURL)
+	if next := database.TimeOrNil(row.NextRun); next != nil && t.Options.Schedule != nil {
+		view.NextRuns = t.Options.Schedule.Upcoming(*next, application.ShownRuns)
+	}
+	return view, err
 }
 
 // Trigger shows a trigger that is not deleted.
 func (m *Models) Trigger(ctx context.Context, workspace, id string) (application.TriggerView, bool, error) {
 	var row stateRow
-	found, err := m.one(ctx, &row, "SELECT "+triggerColumns+" FROM "+m.triggers.name+triggerJoins+"WHERE v.id = ? AND v.workspace_id = ? AND NOT v.deleted", id, workspace)
+	found, err := m.one(ctx, &row, "SELECT "+triggerColumns+" FROM "+m.triggers.name+m.triggerJoins()+"WHERE v.id = ? AND v.workspace_id = ? AND NOT v.deleted", id, workspace)
 	if err != nil || !found {
 		return application.TriggerView{}, false, err
 	}
@@ -92,7 +98,7 @@ func (m *Models) Triggers(ctx context.Context, workspace string, f application.T
 	if f.IsActive != nil {
 		where.add("v.is_active = ?", *f.IsActive)
 	}
-	return viewPage(ctx, m, triggerColumns, m.triggers.name, triggerJoins, where, p, m.showTrigger)
+	return viewPage(ctx, m, triggerColumns, m.triggers.name, m.triggerJoins(), where, p, m.showTrigger)
 }
 
 // containing is the LIKE pattern for texts with that part, in any case of its ASCII letters:

@@ -56,6 +56,14 @@ func (o Object) Time(name string, value time.Time) Object {
 	return append(value.AppendFormat(append(o.name(name), '"'), time.RFC3339Nano), '"')
 }
 
+// TimeIfAny adds a time unless it is nil.
+func (o Object) TimeIfAny(name string, value *time.Time) Object {
+	if value == nil {
+		return o
+	}
+	return o.Time(name, *value)
+}
+
 // Begin begins an object inside the object, to which all is added until its End.
 func (o Object) Begin(name string) Object { return append(o.name(name), '{') }
 

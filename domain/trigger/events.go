@@ -82,17 +82,22 @@ type Invoked struct {
 	Runs           bool   `json:"runs"`
 	Input          Digest `json:"input"`
 	MediaType      string `json:"media_type,omitempty"` // "" means application/json
-	TokenID        string `json:"token_id"`
+	TokenID        string `json:"token_id,omitempty"`   // "" for a run that no call asked for
 	Signed         bool   `json:"signed,omitempty"`
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	ClientIP       string `json:"client_ip,omitempty"`
+	// ScheduledFor is the time of the schedule that this run is for; absent for a call.
+	ScheduledFor *time.Time `json:"scheduled_for,omitempty"`
+	// NextRunAt is when the schedule goes on behind it; absent when it does not.
+	NextRunAt *time.Time `json:"next_run_at,omitempty"`
 }
 
 // JSON writes the event.
 func (e Invoked) JSON() []byte {
 	o := jsonobject.New(384).Text("execution_id", e.ExecutionID).Text("agent_id", e.AgentID).Bool("runs", e.Runs)
-	return e.Input.AddTo(o, "input").TextIfAny("media_type", e.MediaType).Text("token_id", e.TokenID).BoolIfTrue("signed", e.Signed).
-		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).End()
+	return e.Input.AddTo(o, "input").TextIfAny("media_type", e.MediaType).TextIfAny("token_id", e.TokenID).BoolIfTrue("signed", e.Signed).
+		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).
+		TimeIfAny("scheduled_for", e.ScheduledFor).TimeIfAny("next_run_at", e.NextRunAt).End()
 }
 
 // Deleted ends a trigger.
@@ -100,15 +105,16 @@ type Deleted struct{ eventlog.Base }
 
 // Codec stores the events of this package.
 var Codec = eventlog.NewCodec(
-	eventlog.Type[Created]("trigger.created"),
+	eventlog.Type[Created]("trigger.created", eventlog.Unchanged),
 	eventlog.Type[Renamed]("trigger.renamed"),
-	eventlog.Type[Configured]("trigger.configured"),
+	eventlog.Type[Configured]("trigger.configured", eventlog.Unchanged),
 	eventlog.Type[Rebound]("trigger.rebound"),
 	eventlog.Type[Activated]("trigger.activated"),
 	eventlog.Type[Deactivated]("trigger.deactivated"),
 	eventlog.Type[TokenRotated]("trigger.token_rotated"),
 	eventlog.Type[SecretSet]("trigger.secret_set"),
 	eventlog.Type[SecretRemoved]("trigger.secret_removed"),
-	eventlog.FactType[Invoked]("trigger.invoked"),
+	eventlog.FactType[Invoked]("trigger.invoked", eventlog.Unchanged),
+	eventlog.FactType[ScheduleMissed]("trigger.schedule_missed"),
 	eventlog.Type[Deleted]("trigger.deleted"),
 )

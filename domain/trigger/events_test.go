@@ -3,6 +3,7 @@ package trigger_test
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -20,6 +21,10 @@ func TestACallIsWrittenAsTheStandardLibraryWritesIt(t *testing.T) {
 			ExecutionID: text("execution"), AgentID: text("agent"), Runs: rapid.Bool().Draw(t, "runs"),
 			Input: trigger.Digest{SHA256: text("digest"), Size: rapid.Int().Draw(t, "size")}, MediaType: text("media type"), TokenID: text("token"),
 			Signed: rapid.Bool().Draw(t, "signed"), IdempotencyKey: text("key"), ClientIP: text("address"),
+		}
+		if rapid.Bool().Draw(t, "scheduled") {
+			at := time.UnixMicro(rapid.Int64Range(0, 1<<52).Draw(t, "time")).UTC()
+			event.ScheduledFor, event.NextRunAt = &at, &at
 		}
 		want, err := json.Marshal(event)
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"hooktrail/domain/fault"
@@ -28,9 +29,11 @@ type Options struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	// MaxBodyBytes bounds the body in place of the server's limit.
 	MaxBodyBytes int `json:"max_body_bytes,omitempty"`
+	// Schedule makes the trigger fire by itself.
+	Schedule *Schedule `json:"schedule,omitempty"`
 }
 
-var optionNames = []string{"rate_limit", "allowed_ips", "inactive_status", "expires_at", "max_body_bytes"}
+var optionNames = []string{"rate_limit", "allowed_ips", "inactive_status", "expires_at", "max_body_bytes", "schedule"}
 
 // Merge changes the options key by key; a null removes one. A key that no version of an
 // option has is refused, because a typo there would quietly weaken a trigger.
@@ -72,7 +75,9 @@ func (o Options) Merge(patch json.RawMessage) (Options, error) {
 		}
 		one, err := json.Marshal(map[string]json.RawMessage{name: value})
 		if err == nil {
-			err = json.Unmarshal(one, &next)
+			strict := json.NewDecoder(bytes.NewReader(one))
+			strict.DisallowUnknownFields()
+			err = strict.Decode(&next)
 		}
 		if err != nil {
 			wrong["options."+name] = "has " + wrongType(err)
@@ -113,6 +118,9 @@ func wrongType(err error) string {
 	if errors.As(err, &mismatch) {
 		return "the wrong type: " + mismatch.Value + " instead of " + mismatch.Type.String()
 	}
+	if _, field, unknown := strings.Cut(err.Error(), "unknown field "); unknown {
+		return "a field that it does not know: " + field
+	}
 	return "a value that cannot be read"
 }
 
@@ -132,6 +140,9 @@ func (o Options) Validate() error {
 	}
 	if !slices.Contains([]int{0, 200, 403, 410}, o.InactiveStatus) {
 		wrong["options.inactive_status"] = inactiveStatusRule
+	}
+	if o.Schedule != nil {
+		o.Schedule.validate("options.schedule", wrong)
 	}
 	if o.MaxBodyBytes < 0 || o.MaxBodyBytes > MaxBodyBytes {
 		wrong["options.max_body_bytes"] = maxBodyBytesRule()

@@ -57,7 +57,7 @@ var rules = []rule{
 	{
 		sentence: "domain uses few libraries, each a pure one",
 		applies:  in("domain"),
-		forbids: foreignExcept("github.com/go-json-experiment/json", "github.com/segmentio/ksuid",
+		forbids: foreignExcept("github.com/go-json-experiment/json", "github.com/segmentio/ksuid", "github.com/netresearch/go-cron",
 			"github.com/santhosh-tekuri/jsonschema/v6", "golang.org/x/text"),
 	},
 	{

@@ -139,6 +139,7 @@ func (s *Server) routes() {
 		f.Post(triggers+"/:id/rotate-token", s.need(apikey.TriggersWrite), s.rotateToken)
 		f.Post(triggers+"/:id/rotate-secret", s.need(apikey.TriggersWrite), s.rotateSecret)
 		f.Delete(triggers+"/:id/secret", s.need(apikey.TriggersWrite), s.removeSecret)
+		f.Post(triggers+"/:id/run", s.need(apikey.TriggersWrite), s.runTrigger)
 		f.Get(triggers+"/:id/events", s.need(apikey.EventsRead), s.listTriggerEvents)
 	}
 

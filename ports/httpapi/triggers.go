@@ -184,6 +184,22 @@ func (s *Server) removeSecret(c *fiber.Ctx) error {
 	return c.SendStatus(fiber.StatusNoContent)
 }
 
+func (s *Server) runTrigger(c *fiber.Ctx) error {
+	var command application.RunTrigger
+	warnings, err := s.decode(c, &command, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf()
+	defer cancel()
+	view, err := s.app.RunTrigger(ctx, callerOf(c), c.Params("id"), command)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderLocation, "/api/v1/executions/"+view.ID)
+	return data(c, fiber.StatusCreated, view, warnings)
+}
+
 func (s *Server) listTriggerEvents(c *fiber.Ctx) error {
 	ctx, cancel := s.contextOf()
 	defer cancel()

@@ -38,3 +38,28 @@ func Run(ctx context.Context, logger *slog.Logger, jobs ...Job) {
 		<-done
 	}
 }
+
+const (
+	// lookEvery bounds how late a new schedule begins, and how late one goes on after an outage.
+	lookEvery = time.Second
+	soonest   = 5 * time.Millisecond
+)
+
+// Fire fires schedules until ctx ends: fire makes the runs that are due and says when the next is.
+func Fire(ctx context.Context, logger *slog.Logger, now func() time.Time, fire func(ctx context.Context) (next time.Time, waiting bool, err error)) {
+	for {
+		next, waiting, err := fire(ctx)
+		wait := lookEvery
+		switch {
+		case err != nil && ctx.Err() == nil:
+			logger.Warn("schedules could not be fired", "error", err)
+		case err == nil && waiting:
+			wait = min(max(next.Sub(now()), soonest), lookEvery)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}

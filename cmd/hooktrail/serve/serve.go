@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+	_ "time/tzdata" // schedules have time zones, also on machines that know none
 
 	"github.com/ThreeDotsLabs/watermill"
 	"go.uber.org/fx"
@@ -27,6 +28,7 @@ import (
 	"hooktrail/adapters/readmodel"
 	"hooktrail/adapters/rejectionlog"
 	"hooktrail/adapters/runner"
+	"hooktrail/adapters/schedules"
 	"hooktrail/adapters/telemetry"
 	"hooktrail/adapters/workqueue"
 	"hooktrail/application"
@@ -82,6 +84,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			func(db *database.DB, store *eventstore.Store) *workqueue.Queue {
 				return workqueue.New(db, store, time.Now)
 			},
+			schedules.New,
 			newRateLimiter,
 			newRejectionLog,
 			newRunners,
@@ -94,6 +97,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			followLog,
 			sweep,
 			work,
+			fireSchedules,
 			serveAside,
 			func(lc fx.Lifecycle, stopper fx.Shutdowner, config Config, server *httpapi.Server, app *application.Application, listener listener, logger *slog.Logger) {
 				serveHTTP(lc, stopper, config, server, app, listener, logger, started)
@@ -211,7 +215,7 @@ func newRunners(lc fx.Lifecycle, config Config) application.AgentRunner {
 // defaultWorkspace is the name of the setting that holds the default workspace's id.
 const defaultWorkspace = "default_workspace"
 
-func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, rejections *rejectionlog.Log, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
+func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, scheduled *schedules.Schedules, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, rejections *rejectionlog.Log, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(newID()))
@@ -222,7 +226,7 @@ func newApplication(config Config, db *database.DB, store *eventstore.Store, mod
 		WorkspaceID: string(workspace), PublicURL: listener.url, DefaultRunner: config.DefaultRunner,
 		AllowCommandRunner: config.AllowCommandRunner, RateLimit: config.RateLimit, MaxBodyBytes: config.MaxBodyBytes,
 	}, application.Dependencies{
-		Store: store, Views: models, Queue: queue, Secrets: ring, Runner: runners, Limiter: limiter, Rejections: rejections, Logger: logger,
+		Store: store, Views: models, Queue: queue, Schedules: scheduled, Secrets: ring, Runner: runners, Limiter: limiter, Rejections: rejections, Logger: logger,
 		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
 		Observe: metrics, Appended: wake.appended, Due: wake.due,
 	})
@@ -334,6 +338,13 @@ func work(lc fx.Lifecycle, config Config, app *application.Application, queue *w
 			logger.Error("the worker stopped", "error", err)
 		}
 	})
+}
+
+// fireSchedules fires triggers at their times.
+func fireSchedules(lc fx.Lifecycle, config Config, app *application.Application, logger *slog.Logger) {
+	if config.has(RoleWorker) {
+		background(lc, func(ctx context.Context) { schedule.Fire(ctx, logger, time.Now, app.FireSchedules) })
+	}
 }
 
 // serveAside serves what operators look at on listeners of its own, if it has any.
