@@ -16,7 +16,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Optional, TypeVar
 
 from ._request import Answer, Endpoint, Request, collect
-from ._transport import LONGEST_IDLE, MOST_IDLE, failure
+from ._transport import LONGEST_IDLE, MOST_IDLE, failure, is_quiet
 from .errors import APIConnectionError, APITimeoutError
 
 T = TypeVar("T")
@@ -138,8 +138,10 @@ class _Connection:
             pass  # it is closed all the same
 
     def is_quiet(self) -> bool:
-        """Whether the server has not closed an idle connection."""
-        return not self._reader.at_eof() and not self._writer.is_closing()
+        """Whether the server has not closed an idle connection; what the loop has yet to see counts."""
+        if self._reader.at_eof() or self._writer.is_closing():
+            return False
+        return is_quiet(self._writer.get_extra_info("socket").fileno())
 
     async def exchange(self, message: bytes) -> tuple[Answer, bool]:
         """Send a message and give its answer, and whether the connection can be used again."""

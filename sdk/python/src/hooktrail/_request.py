@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from ._envelope import Envelope, envelope
 from ._version import __version__
-from .errors import APIConnectionError, APIError, HooktrailError, class_of
+from .errors import APIConnectionError, APIError, HooktrailError, NotFoundError, RateLimitError, ServerError, class_of
 
 Moment = Union[str, datetime]
 """A time by RFC 3339, or a datetime with a time zone."""
@@ -114,9 +114,11 @@ def path(*parts: str, **ids: str) -> str:
     """Join the parts of a path; ``{name}`` in them stands for one of the ids."""
     joined = "/api/v1/" + "/".join(parts)
     for name, value in ids.items():
-        # A server that resolves "%2F" or ".." would find another resource there.
-        if not isinstance(value, str) or not value or value in (".", "..") or re.search(r"[/\\]", value):
+        if not isinstance(value, str) or not value:
             raise ValueError(f"{name} must be an id, not {value!r}")
+        # There is no such id, but servers resolve "%2F" and "..", and would find something else.
+        if value in (".", "..") or re.search(r"[/\\]", value):
+            raise NotFoundError(f"there is no {name} like {value!r}", status=404, code="not_found")
         joined = joined.replace("{%s}" % name, quote(value, safe=""))
     return joined
 
@@ -196,40 +198,35 @@ def collect(lines: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 def understand(answer: Answer, endpoint: Endpoint) -> Envelope[Any]:
     """Turn an answer into a result, empty where the server sent none, or raise what it says."""
-    document: Any = None
     try:
         document = json.loads(answer.body) if answer.body else {}
     except (ValueError, RecursionError):
-        pass  # not ours; told below
-    if 200 <= answer.status < 300:
-        if not isinstance(document, dict):
-            raise APIError(
-                f"the answer is not Hooktrail's JSON; is base_url ({endpoint}) right?",
-                status=answer.status,
-                request_id=answer.headers.get("x-request-id", ""),
-            )
+        document = None
+    if 200 <= answer.status < 300 and isinstance(document, dict):
         return envelope(document, answer.status, answer.headers)
-    raise _error(answer, document if isinstance(document, dict) else {}, endpoint)
+    raise _error(answer, document, endpoint)
 
 
-def _error(answer: Answer, document: dict[str, Any], endpoint: Endpoint) -> APIError:
-    error = document.get("error")
+def _error(answer: Answer, document: Any, endpoint: Endpoint) -> APIError:
+    request_id = answer.headers.get("x-request-id", "")
+    retry_after = _retry_after(answer.headers.get("retry-after", ""))
+    if not isinstance(document, dict) or "error" not in document:
+        kind = RateLimitError if answer.status == 429 else ServerError
+        why = f"{answer.reason or 'no reason given'}; this is no answer of Hooktrail's: is base_url ({endpoint}) right?"
+        return kind(why, status=answer.status, request_id=request_id, retry_after=retry_after)
+    error = document["error"]
     if isinstance(error, dict):
         code, message, details = error.get("code"), error.get("message"), error.get("details")
     else:  # of a 5xx, the error is the message itself
         code, message, details = document.get("code"), error, None
-    if not message:
-        message = answer.reason or "the server gave no reason"
-        if 300 <= answer.status < 400:
-            message += f"; Hooktrail does not redirect: is base_url ({endpoint}) right?"
-    code = str(code or "")
-    return class_of(answer.status, code)(
-        str(message),
+    word = str(code or "")
+    return class_of(answer.status, word)(
+        str(message or answer.reason),
         status=answer.status,
-        code=code,
+        code=word,
         details={str(name): str(why) for name, why in details.items()} if isinstance(details, dict) else None,
-        request_id=str(document.get("request_id") or answer.headers.get("x-request-id", "")),
-        retry_after=_retry_after(answer.headers.get("retry-after", "")),
+        request_id=str(document.get("request_id") or request_id),
+        retry_after=retry_after,
     )
 
 

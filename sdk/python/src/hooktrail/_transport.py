@@ -58,6 +58,8 @@ class Transport:
     def _take(self) -> Optional[_Connection]:
         with self._lock:
             if self._process != os.getpid():  # the parent's connections are not to be shared
+                for _, connection in self._idle:
+                    connection.close()  # which ends only our hold on it
                 self._idle, self._process = [], os.getpid()
             while self._idle:
                 since, connection = self._idle.pop()
@@ -126,6 +128,15 @@ def failure(endpoint: Endpoint, request: Request, error: BaseException, *, sent:
     )
 
 
+def is_quiet(descriptor: int) -> bool:
+    """Report whether nothing has come on a socket, not even its end."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return not poll.poll(0)
+    return not select.select([descriptor], [], [], 0)[0]
+
+
 class _Deadline:
     """When the request under way has to be answered, by ``time.monotonic``."""
 
@@ -184,11 +195,7 @@ class _BoundedSocket:
         self._inner.close()
 
     def is_quiet(self) -> bool:
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(self._inner, select.POLLIN)
-            return not poll.poll(0)
-        return not select.select([self._inner], [], [], 0)[0]
+        return is_quiet(self._inner.fileno())
 
 
 class _Incoming(io.RawIOBase):

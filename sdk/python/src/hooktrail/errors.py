@@ -79,7 +79,7 @@ class APIError(HooktrailError):
 
 
 class ValidationError(APIError):
-    """The request is wrong: ``details`` says why, by field."""
+    """The request is wrong: ``details`` says why, by field, or by path in the input."""
 
 
 class AuthenticationError(APIError):
@@ -103,16 +103,9 @@ class RateLimitError(APIError):
 
 
 class ServerError(APIError):
-    """The server is at fault, overloaded, or cannot reach its database."""
+    """The server is at fault, overloaded, or cannot reach its database; or the answer is not
+    one of Hooktrail's, so that something between must have given it."""
 
-
-_BY_CODE: dict[str, type[APIError]] = {
-    "conflict": ConflictError,
-    "precondition_failed": ConflictError,
-    "idempotency_key_reused": ConflictError,
-    "trigger_inactive": PermissionDeniedError,
-    "method_not_allowed": APIError,
-}
 
 _BY_STATUS: dict[int, type[APIError]] = {
     400: ValidationError,
@@ -120,7 +113,6 @@ _BY_STATUS: dict[int, type[APIError]] = {
     403: PermissionDeniedError,
     404: NotFoundError,
     409: ConflictError,
-    410: PermissionDeniedError,
     412: ConflictError,
     413: ValidationError,
     415: ValidationError,
@@ -130,8 +122,10 @@ _BY_STATUS: dict[int, type[APIError]] = {
 
 
 def class_of(status: int, code: str) -> type[APIError]:
-    """Give the class for an answer. The code says more than the status, which the management
-    API keeps to a few."""
+    """Give the class for an answer of the server's own. The management API keeps to a few
+    statuses and says the rest in the code."""
     if status >= 500:
         return ServerError
-    return _BY_CODE.get(code) or _BY_STATUS.get(status) or APIError
+    if code == "conflict":
+        return ConflictError
+    return _BY_STATUS.get(status, APIError)
