@@ -162,7 +162,7 @@ def _parameter(name: str, value: Any) -> str:
 def credential(name: str, value: str) -> str:
     """Check a credential that goes into a header. Its value is in no message."""
     if not isinstance(value, str) or not _VISIBLE.fullmatch(value.strip()):
-        raise ValueError(f"{name} must be visible ASCII characters without spaces") from None
+        raise ValueError(f"{name} must be visible ASCII characters without spaces")
     return value.strip()
 
 
