@@ -1,0 +1,1 @@
+client.webhook_triggers.delete(trigger_id="trigger-id")

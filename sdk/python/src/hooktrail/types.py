@@ -1,0 +1,218 @@
+"""The shapes of what the server gives. At run time they are plain dictionaries.
+
+Times are RFC 3339 in UTC, ids are KSUIDs. A field that is absent is left out or ``None``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class _Meta(TypedDict):
+    total: int
+    page: int
+    limit: int
+    pages: int
+    total_pages: int
+
+
+class Meta(_Meta, total=False):
+    """Where in a list a page is. ``next_cursor`` is absent in the last one; with
+    ``total_capped`` there are at least ``total`` entries."""
+
+    next_cursor: str
+    total_capped: bool
+
+
+class _Trigger(TypedDict):
+    id: str
+    workspace_id: str
+    agent_id: str
+    name: str
+    token_prefix: str
+    is_active: bool
+    has_secret: bool
+    created_at: str
+    updated_at: str
+    url: str
+    options: dict[str, Any]
+    version: int
+
+
+class Trigger(_Trigger, total=False):
+    last_used_at: str
+    created_by_id: str
+    deleted: bool
+
+
+class TriggerWithToken(Trigger):
+    """A trigger with its new token, and its hook URL, which holds it: shown this once."""
+
+    token: str
+    hook_url: str
+
+
+class TriggerWithSecret(Trigger):
+    """A trigger with its new signing secret, shown this once."""
+
+    secret: str
+
+
+class IssuedTrigger(TriggerWithToken, total=False):
+    """A new trigger: ``secret`` is there if it has one."""
+
+    secret: str
+
+
+class Runner(TypedDict, total=False):
+    kind: str
+    url: str
+    headers: dict[str, str]
+    command: list[str]
+
+
+class Retry(TypedDict, total=False):
+    max_attempts: int
+    initial_seconds: float
+    max_seconds: float
+    factor: float
+
+
+class _Agent(TypedDict):
+    id: str
+    workspace_id: str
+    name: str
+    runner: Runner
+    timeout_seconds: int
+    retry: Retry
+    max_concurrency: int
+    status: str
+    created_at: str
+    updated_at: str
+    version: int
+
+
+class Agent(_Agent, total=False):
+    type: str
+    description: str
+    input_schema: Any
+    created_by_id: str
+
+
+class IssuedAgent(Agent, total=False):
+    """``signing_secret`` is there when the runner has become ``http``: shown this once."""
+
+    signing_secret: str
+
+
+class _Attempt(TypedDict):
+    attempt: int
+    status: str
+
+
+class Attempt(_Attempt, total=False):
+    worker: str
+    started_at: str
+    ended_at: str
+    error: str
+    error_code: str
+    retry_at: str
+
+
+class _Execution(TypedDict):
+    id: str
+    execution_id: str
+    agent_id: str
+    workspace_id: str
+    status: str
+    created_at: str
+    attempt: int
+    version: int
+    position: int
+
+
+class Execution(_Execution, total=False):
+    """``status`` is one of pending, running, completed, failed, cancelled."""
+
+    trigger_id: str
+    user_id: str
+    session_id: str
+    input: Any
+    output: Any
+    error: str
+    error_code: str
+    metadata: dict[str, str]
+    duration_ms: int
+    retry_of: str
+    started_at: str
+    completed_at: str
+    next_attempt_at: str
+    attempts: list[Attempt]
+
+
+class _Invocation(TypedDict):
+    status: str
+
+
+class Invocation(_Invocation, total=False):
+    """What a webhook call gave: an execution that is pending, or with ``wait`` one that has
+    ended; from a trigger that answers so while it is inactive, ``ignored`` with a reason."""
+
+    id: str
+    execution_id: str
+    trigger_id: str
+    agent_id: str
+    created_at: str
+    reason: str
+    input: Any
+    output: Any
+    error: str
+    error_code: str
+    duration_ms: int
+    attempts: list[Attempt]
+
+
+class _Event(TypedDict):
+    position: int
+    id: str
+    stream: str
+    version: int
+    type: str
+    schema_version: int
+    time: str
+    workspace_id: str
+    actor: str
+    data: dict[str, Any]
+
+
+class Event(_Event, total=False):
+    request_id: str
+    traceparent: str
+    causation_id: str
+    correlation_id: str
+
+
+class _APIKey(TypedDict):
+    id: str
+    workspace_id: str
+    name: str
+    prefix: str
+    scopes: list[str]
+    created_at: str
+
+
+class APIKey(_APIKey, total=False):
+    expires_at: str
+    created_by_id: str
+
+
+class IssuedAPIKey(APIKey):
+    """A new API key; ``key`` is shown this once."""
+
+    key: str
+
+
+class Me(TypedDict):
+    workspace_id: str
+    api_key: APIKey
+    actor: str
