@@ -115,25 +115,25 @@ function describe(refusal: Refusal): string {
   return `${message}${listed} (${status} ${code}${requestId ? `, request ${requestId}` : ""})`;
 }
 
-const byCode: Readonly<Record<string, new (refusal: Refusal) => APIError>> = {
-  conflict: ConflictError,
-  precondition_failed: ConflictError,
-  invalid_response: ServerError,
-};
+const byCode = new Map<string, new (refusal: Refusal) => APIError>([
+  ["conflict", ConflictError],
+  ["precondition_failed", ConflictError],
+  ["invalid_response", ServerError],
+]);
 
-const byStatus: Readonly<Record<number, new (refusal: Refusal) => APIError>> = {
-  400: ValidationError,
-  401: AuthenticationError,
-  403: PermissionDeniedError,
-  404: NotFoundError,
-  413: ValidationError,
-  415: ValidationError,
-  422: ValidationError,
-  429: RateLimitError,
-};
+const byStatus = new Map<number, new (refusal: Refusal) => APIError>([
+  [400, ValidationError],
+  [401, AuthenticationError],
+  [403, PermissionDeniedError],
+  [404, NotFoundError],
+  [413, ValidationError],
+  [415, ValidationError],
+  [422, ValidationError],
+  [429, RateLimitError],
+]);
 
 /** Gives the error of the class that fits a refusal. */
 export function errorFor(refusal: Refusal): APIError {
-  const kind = byCode[refusal.code] ?? byStatus[refusal.status] ?? (refusal.status >= 500 ? ServerError : APIError);
+  const kind = byCode.get(refusal.code) ?? byStatus.get(refusal.status) ?? (refusal.status >= 500 ? ServerError : APIError);
   return new kind(refusal);
 }

@@ -3,6 +3,9 @@ import { HooktrailError } from "./errors.js";
 /** The exact bytes of a body, or text that stands for its UTF-8. */
 export type Body = string | Uint8Array | ArrayBuffer;
 
+/** A Uint8Array as WebCrypto and fetch want it; users' compilers before TypeScript 5.7 know no Uint8Array<ArrayBuffer>. */
+export type Bytes = ReturnType<InstanceType<typeof TextEncoder>["encode"]>;
+
 const prefix = "sha256=";
 
 /**
@@ -31,13 +34,13 @@ export async function verify(body: Body, signature: string | null | undefined, s
   return mac !== undefined && subtle.verify("HMAC", key, mac, bytesOf(body));
 }
 
-function macOf(signature: string | null | undefined): Uint8Array<ArrayBuffer> | undefined {
+function macOf(signature: string | null | undefined): Bytes | undefined {
   const hex = typeof signature === "string" && /^sha256=([0-9a-fA-F]{64})$/.exec(signature.trim())?.[1];
   return hex ? Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16)) : undefined;
 }
 
 /** Gives the bytes of a body. */
-export function bytesOf(body: Body): Uint8Array<ArrayBuffer> {
+export function bytesOf(body: Body): Bytes {
   if (typeof body === "string") {
     return new TextEncoder().encode(body);
   }

@@ -1,4 +1,5 @@
 import { APIConnectionError, APIError, APITimeoutError, HooktrailError, errorFor, type Refusal } from "./errors.js";
+import type { Bytes } from "./signature.js";
 
 /** What any call may be given beside its fields. */
 export interface RequestOptions {
@@ -21,7 +22,7 @@ export interface Request {
   path: string;
   query?: URLSearchParams;
   headers?: Record<string, string>;
-  body?: Uint8Array<ArrayBuffer> | string;
+  body?: Bytes | string;
   /** That the same request twice does no more than once. */
   repeatable: boolean;
   /** Seconds that the server was asked to take before it answers. */
