@@ -203,7 +203,7 @@ describe("webhook calls", () => {
     const server = await serve(t, slowly);
     const client = clientOf(server, { timeout: 0.1, maxRetries: 0 });
     assert.ok((await failure(client.fire({ token }))) instanceof sdk.APITimeoutError);
-    await client.fire({ token, wait: 1 });
+    await client.fire({ token, wait: 10 });
     await client.agents.execute("a", { sync: true });
   });
 });
@@ -220,11 +220,11 @@ describe("a failed call", { concurrency: true }, () => {
       ["504", { status: 504, body: "" }],
       ["429", refusal(429, "rate_limited")],
       ["a broken connection", "break"],
-      ["half an answer", () => ({ ...ok, headers: { "Content-Length": "100" } })],
+      ["half an answer", { ...ok, half: "break" }],
     ]) {
       test(`is repeated: ${name} after ${why}`, async (t) => {
         const server = await serve(t, answer, ok);
-        await call(clientOf(server, { timeout: 0.5 }));
+        await call(clientOf(server));
         assert.equal(server.requests.length, 2);
         const [first, second] = server.requests.map(({ at, ...request }) => request);
         assert.deepEqual(second, first, "the repeat is the same request");
@@ -290,7 +290,7 @@ describe("a failed call", { concurrency: true }, () => {
 });
 
 describe("a call", { concurrency: true }, () => {
-  for (const [name, answer] of [["without an answer", "hang"], ["with half an answer", { ...ok, stalls: true }]]) {
+  for (const [name, answer] of [["without an answer", "hang"], ["with half an answer", { ...ok, half: "hang" }]]) {
     test(`${name} ends after its timeout`, async (t) => {
       const server = await serve(t, answer);
       const error = await failure(clientOf(server, { timeout: 0.2, maxRetries: 0 }).me());
@@ -463,12 +463,18 @@ describe("events.tail", { concurrency: true }, () => {
     return positions;
   }
 
-  test("goes on from a position, and waits only at the end", async (t) => {
-    const server = await serve(t, pageOf([at(5), at(7)], "more"), pageOf([]), pageOf([at(9)]));
-    assert.deepEqual(await take(clientOf(server).events.tail({ stream: "agent-1", after: 4, interval: 0.3 }), 3), [5, 7, 9]);
-    assert.deepEqual(urls(server), [4, 7, 7].map((after) => `stream=agent-1&limit=100&after=${after}`));
-    const [first, second, third] = server.requests.map((request) => request.at);
-    assert.ok(second - first < 250 && third - second >= 290, `${second - first} ms, ${third - second} ms`);
+  test("goes on from a position, without waiting where there is more", async (t) => {
+    const server = await serve(t, pageOf([at(5), at(7)], "more"), pageOf([at(9)]));
+    assert.deepEqual(await take(clientOf(server).events.tail({ stream: "agent-1", after: 4, interval: 3600 }), 3), [5, 7, 9]);
+    assert.deepEqual(urls(server), [4, 7].map((after) => `stream=agent-1&limit=100&after=${after}`));
+  });
+
+  test("waits where there is no more", async (t) => {
+    const server = await serve(t, pageOf([at(5)]), pageOf([]), pageOf([at(9)]));
+    assert.deepEqual(await take(clientOf(server).events.tail({ after: 4, interval: 0.2 }), 2), [5, 9]);
+    assert.deepEqual(urls(server), [4, 5, 5].map((after) => `limit=100&after=${after}`));
+    const pauses = server.requests.slice(1).map((request, i) => request.at - server.requests[i].at);
+    assert.ok(pauses.every((pause) => pause >= 195), `${pauses} ms`);
   });
 
   test("begins with what comes from now on", async (t) => {
@@ -478,9 +484,9 @@ describe("events.tail", { concurrency: true }, () => {
   });
 
   test("outlasts a server that goes away", async (t) => {
-    const server = await serve(t, pageOf([at(1)]), "break", overloaded, { status: 502, body: "" }, pageOf([at(2)]));
+    const server = await serve(t, pageOf([at(1)]), "break", overloaded, pageOf([at(2)]));
     assert.deepEqual(await take(clientOf(server, { maxRetries: 0 }).events.tail({ after: 0, interval: 0.01 }), 2), [1, 2]);
-    assert.deepEqual(urls(server).slice(1), Array(4).fill("limit=100&after=1"));
+    assert.deepEqual(urls(server).slice(1), Array(3).fill("limit=100&after=1"));
   });
 
   test("does not wait for a server that was never there", async (t) => {
@@ -529,12 +535,12 @@ describe("executions.wait", { concurrency: true }, () => {
 
   test("gives up after its timeout", async (t) => {
     const server = await serve(t, execution("running"));
+    const began = performance.now();
     const error = await failure(clientOf(server).executions.wait("e", { timeout: 0.3 }));
+    assert.ok(performance.now() - began >= 295);
     assert.ok(error instanceof sdk.WaitTimeoutError && error instanceof sdk.HooktrailError);
     assert.equal(error.message, "execution e is still running after 0.3 s");
     assert.deepEqual([error.executionId, error.status], ["e", "running"]);
-    const asked = server.requests.at(-1).at - server.requests[0].at;
-    assert.ok(asked >= 250, `it looked for ${asked} ms`);
   });
 
   test("ends when it is aborted", async (t) => {

@@ -4,7 +4,8 @@ import { createServer } from "node:http";
 /**
  * Starts a server that answers the requests with answers in turn, the last one for ever, and ends with
  * the test. An answer is a function of the request, or {status, headers, body}; "break" breaks the connection,
- * "hang" never answers. The requests that came are in requests.
+ * "hang" never answers, and as half they do so behind the beginning of the body. The requests that came
+ * are in requests.
  */
 export async function serve(t, ...answers) {
   const requests = [];
@@ -27,11 +28,11 @@ export async function serve(t, ...answers) {
       request.socket.destroy();
       return;
     }
-    const { status = 200, headers: more = {}, body = { data: {} }, stalls } = answer;
+    const { status = 200, headers: more = {}, body = { data: {} }, half } = answer;
     response.writeHead(status, { "Content-Type": "application/json", "X-Request-Id": "request-1", ...more });
     const text = status === 204 ? "" : typeof body === "string" ? body : JSON.stringify(body);
-    if (stalls) {
-      response.write(text.slice(0, 3));
+    if (half) {
+      response.write(text.slice(0, 3), () => half === "break" && request.socket.destroy());
       return;
     }
     response.end(text);
