@@ -301,7 +301,7 @@ describe("a call", { concurrency: true }, () => {
     test(`${name} ends when it is aborted`, async (t) => {
       const aborter = new AbortController();
       const server = await serve(t, () => (setTimeout(() => aborter.abort(new Error("changed my mind")), 50), answer));
-      const error = await failure(clientOf(server).me({ signal: aborter.signal }));
+      const error = await failure(clientOf(server, { maxRetries: 0 }).me({ signal: aborter.signal }));
       assert.equal(error.message, "changed my mind");
       assert.equal(server.requests.length, 1);
     });
