@@ -1,0 +1,394 @@
+// What requests and answers hold. Answers have the names of the contract, in snake_case.
+
+/** One thing. */
+export interface Envelope<T> {
+  data: T;
+  /** Fields of the request that the server did not know, and did not use. */
+  warnings?: string[];
+}
+
+/** A part of a list. */
+export interface List<T> {
+  data: T[];
+  meta: Meta;
+}
+
+/** Where in the list a part is. */
+export interface Meta {
+  /** How many entries the whole list has; counting ends at 10000. */
+  total: number;
+  /** There are at least as many as `total`. */
+  total_capped?: boolean;
+  page: number;
+  limit: number;
+  pages: number;
+  total_pages: number;
+  /** For the next part; absent in the last one. */
+  next_cursor?: string;
+}
+
+/** Which part of a list. */
+export interface Paging {
+  /** From 1. */
+  page?: number | undefined;
+  /** Entries a page, 1 to 100; the server's default is 20, that of `listAll` 100. */
+  limit?: number | undefined;
+  /** `meta.next_cursor` of the part before, in place of `page`. */
+  cursor?: string | undefined;
+}
+
+/** A time as RFC 3339 text or as a Date. */
+export type Moment = string | Date;
+
+export interface TriggerOptions {
+  /** Calls a minute and client IP, 0 to 1000000; 0 switches the limit off. */
+  rate_limit?: number | null;
+  /** Addresses or CIDR ranges that may call; empty means any. */
+  allowed_ips?: string[] | null;
+  /** How calls are answered while the trigger is inactive. */
+  inactive_status?: 200 | 403 | 410 | null;
+  /** When the trigger becomes inactive by itself. */
+  expires_at?: string | null;
+  /** Most bytes of a call's body, up to 26214400. */
+  max_body_bytes?: number | null;
+  /** What servers newer than this library take. */
+  [option: string]: unknown;
+}
+
+export interface Trigger {
+  id: string;
+  workspace_id: string;
+  agent_id: string;
+  name: string;
+  /** The first characters of the token, to recognise it by. */
+  token_prefix: string;
+  is_active: boolean;
+  /** Calls must be signed. */
+  has_secret: boolean;
+  /** Absent until it is first called. */
+  last_used_at?: string;
+  created_by_id?: string;
+  created_at: string;
+  updated_at: string;
+  /** Where to send calls with the token as `Authorization`. */
+  url: string;
+  options: TriggerOptions;
+  /** Only in a view of the past. */
+  deleted?: boolean;
+  version: number;
+}
+
+/** A trigger with its token, which is shown only now. */
+export interface TriggerWithToken extends Trigger {
+  token: string;
+  /** Where to send calls that cannot carry the token otherwise. It holds the token. */
+  hook_url: string;
+}
+
+/** A new trigger with its token and its secret, if it has one, which are shown only now. */
+export interface IssuedTrigger extends TriggerWithToken {
+  secret?: string;
+}
+
+/** A trigger with its new secret, which is shown only now. */
+export interface TriggerWithSecret extends Trigger {
+  secret: string;
+}
+
+export interface CreateTrigger {
+  agentId: string;
+  name: string;
+  /** Make a signing secret; calls must be signed then. */
+  generateSecret?: boolean | undefined;
+  /** A signing secret of one's own, 16 to 256 bytes. */
+  secret?: string | undefined;
+  /** True unless given. */
+  isActive?: boolean | undefined;
+  options?: TriggerOptions | undefined;
+}
+
+/** What is left out stays as it is. */
+export interface UpdateTrigger {
+  name?: string | undefined;
+  isActive?: boolean | undefined;
+  agentId?: string | undefined;
+  /** Merged key by key; null removes one. */
+  options?: TriggerOptions | undefined;
+}
+
+export interface TriggerFilter extends Paging {
+  agentId?: string | undefined;
+  isActive?: boolean | undefined;
+  /** A part of the name, in any case. */
+  name?: string | undefined;
+}
+
+export interface RotateToken {
+  /** Seconds in which the old one works too, 0 to 2592000; 86400 unless given, 0 ends it at once. */
+  gracePeriod?: number | undefined;
+}
+
+export interface RotateSecret extends RotateToken {
+  /** A secret of one's own, 16 to 256 bytes; one is made unless given. */
+  secret?: string | undefined;
+}
+
+export interface Runner {
+  kind?: "http" | "command" | "none" | "echo" | (string & {});
+  /** Of the runner http. */
+  url?: string;
+  /** Sent with the requests of the runner http; nothing secret, as they are on record. */
+  headers?: Record<string, string>;
+  /** The program and its arguments, of the runner command. */
+  command?: string[];
+  [field: string]: unknown;
+}
+
+/** How failed attempts are made again; 0 stands for the default. */
+export interface Retry {
+  max_attempts?: number;
+  initial_seconds?: number;
+  max_seconds?: number;
+  factor?: number;
+}
+
+export interface Agent {
+  id: string;
+  workspace_id: string;
+  name: string;
+  type?: string;
+  description?: string;
+  runner: Runner;
+  input_schema?: unknown;
+  /** How long one attempt may take. */
+  timeout_seconds: number;
+  retry: Retry;
+  /** How many runs at one time; 0 is no bound. */
+  max_concurrency: number;
+  status: "active" | "archived";
+  created_by_id?: string;
+  created_at: string;
+  updated_at: string;
+  version: number;
+}
+
+export interface IssuedAgent extends Agent {
+  /** With which the server's requests to a new agent of the runner http are signed; shown only now. */
+  signing_secret?: string;
+}
+
+/** What is left out stays as it is; `runner` and `retry` are replaced as a whole. */
+export interface UpdateAgent {
+  name?: string | undefined;
+  /** A label of your own. */
+  type?: string | undefined;
+  description?: string | undefined;
+  runner?: Runner | undefined;
+  /** A JSON Schema (2020-12) that inputs must fit; null is none. */
+  inputSchema?: object | boolean | null | undefined;
+  /** How long one attempt may take, up to 86400; 300 unless given. */
+  timeoutSeconds?: number | undefined;
+  retry?: Retry | undefined;
+  /** How many runs at one time, up to 100000; 0 is no bound. */
+  maxConcurrency?: number | undefined;
+}
+
+export interface CreateAgent extends UpdateAgent {
+  name: string;
+}
+
+export interface AgentFilter extends Paging {
+  /** A part of the name, in any case. */
+  name?: string | undefined;
+}
+
+export interface ExecuteAgent {
+  /** An object, unless the agent's schema says otherwise. */
+  input?: unknown;
+  /** Wait for the result, at most 60 s. */
+  sync?: boolean | undefined;
+  sessionId?: string | undefined;
+  userId?: string | undefined;
+  metadata?: Record<string, string> | undefined;
+}
+
+export type ExecutionStatus = "pending" | "running" | "completed" | "failed" | "cancelled";
+
+export interface Execution {
+  id: string;
+  /** The same as `id`. */
+  execution_id: string;
+  agent_id: string;
+  trigger_id?: string;
+  workspace_id: string;
+  user_id?: string;
+  session_id?: string;
+  status: ExecutionStatus;
+  /** Lists leave out one of more than 64 KiB. */
+  input?: unknown;
+  /** Lists leave out one of more than 64 KiB. */
+  output?: unknown;
+  /** Why it failed. */
+  error?: string;
+  /** Such as `timeout`, `agent_failed`, `worker_lost`. */
+  error_code?: string;
+  metadata?: Record<string, string>;
+  duration_ms?: number;
+  /** The execution that this one repeats. */
+  retry_of?: string;
+  created_at: string;
+  started_at?: string;
+  completed_at?: string;
+  next_attempt_at?: string;
+  /** The number of the last attempt that was started. */
+  attempt: number;
+  version: number;
+  /** Of the event that created it. */
+  position: number;
+}
+
+export interface ExecutionWithAttempts extends Execution {
+  attempts?: Attempt[];
+}
+
+export interface Attempt {
+  attempt: number;
+  status: ExecutionStatus;
+  worker?: string;
+  started_at?: string;
+  ended_at?: string;
+  error?: string;
+  error_code?: string;
+  /** When the next attempt is made. */
+  retry_at?: string;
+}
+
+export interface ExecutionFilter extends Paging {
+  agentId?: string | undefined;
+  triggerId?: string | undefined;
+  sessionId?: string | undefined;
+  status?: ExecutionStatus | undefined;
+  since?: Moment | undefined;
+  until?: Moment | undefined;
+}
+
+/** An output, or an error. */
+export interface Report {
+  output?: unknown;
+  error?: { code?: string; message?: string } | undefined;
+}
+
+export interface HooktrailEvent {
+  /** In the whole log, from 1. */
+  position: number;
+  id: string;
+  /** Whose event it is: `<kind>-<id>`. */
+  stream: string;
+  /** Of the stream. */
+  version: number;
+  /** Such as `trigger.invoked`, `execution.completed`. */
+  type: string;
+  schema_version: number;
+  time: string;
+  workspace_id: string;
+  /** `api_key:<id>`, `trigger:<id>`, `worker:<id>` or `system`. */
+  actor: string;
+  request_id?: string;
+  traceparent?: string;
+  causation_id?: string;
+  correlation_id?: string;
+  /** What happened, by type. It never holds a token, a secret or a payload. */
+  data: Record<string, unknown>;
+}
+
+export interface TriggerEventFilter extends Paging {
+  /** Such as `trigger.invoked`. */
+  type?: string | undefined;
+  /** Such as `api_key:<id>`. */
+  actor?: string | undefined;
+  since?: Moment | undefined;
+  until?: Moment | undefined;
+  /** A position: only those behind it, in the order of the log; 0 for all. */
+  after?: number | undefined;
+}
+
+export interface EventFilter extends TriggerEventFilter {
+  /** `<kind>-<id>`, such as `trigger-<id>`. */
+  stream?: string | undefined;
+}
+
+export interface TailFilter extends Omit<EventFilter, keyof Paging | "after" | "until"> {
+  /** The position of the last event that you have; 0 for all; what comes from now on unless given. */
+  after?: number | undefined;
+  /** Seconds between two looks for more, above 0 and up to 3600; 1 unless given. */
+  interval?: number | undefined;
+}
+
+export type Scope =
+  | "webhook_triggers:read"
+  | "webhook_triggers:write"
+  | "agents:read"
+  | "agents:write"
+  | "agents:execute"
+  | "executions:read"
+  | "executions:write"
+  | "events:read"
+  | "admin";
+
+export interface APIKey {
+  id: string;
+  workspace_id: string;
+  name: string;
+  /** The first characters of the key, to recognise it by. */
+  prefix: string;
+  scopes: Scope[];
+  expires_at?: string;
+  created_by_id?: string;
+  created_at: string;
+}
+
+/** A new key, which is shown only now. */
+export interface IssuedAPIKey extends APIKey {
+  key: string;
+}
+
+export interface CreateAPIKey {
+  name: string;
+  /** None that your own key lacks. */
+  scopes: Scope[];
+  expiresAt?: Moment | undefined;
+}
+
+export interface Me {
+  workspace_id: string;
+  api_key: APIKey;
+  /** What events that this key causes have as their actor. */
+  actor: string;
+}
+
+/** A call that was accepted: an execution that is waiting to run. */
+export interface Invocation {
+  id: string;
+  /** The same as `id`. */
+  execution_id: string;
+  trigger_id: string;
+  agent_id: string;
+  status: "pending";
+  created_at: string;
+}
+
+/** A call that ran nothing, as the trigger is inactive and set to say so with 200. */
+export interface Ignored {
+  status: "ignored";
+  reason: string;
+  id?: undefined;
+  execution_id?: undefined;
+}
+
+/** What came of a webhook call. */
+export interface Fired {
+  /** The execution that has ended, where `wait` was given and long enough; else what was accepted. */
+  data: Invocation | ExecutionWithAttempts | Ignored;
+  /** The call had been accepted before, under the same idempotency key; nothing ran now. */
+  replayed: boolean;
+}
