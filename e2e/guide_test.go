@@ -600,7 +600,7 @@ func (g *guide) runTimers() {
 	require.NoError(t, os.Symlink(filepath.Join(g.dir, "nightly-report"), filepath.Join(installed, "nightly-report")))
 	install := func(text string) string { return strings.ReplaceAll(text, "/usr/local/bin", installed) }
 	first := read[[]executionData](t, g.service.get("/api/v1/executions"))
-	require.Len(t, first, 1)
+	require.Len(t, first, 2, "that tick, and a run by hand before it")
 	check := func(ended result) {
 		t.Helper()
 		require.Zero(t, ended.code, ended.stdout+ended.stderr)
@@ -633,7 +633,7 @@ func (g *guide) runTimers() {
 	timer := unitSettings(t, g.file("ini"))
 	require.Regexp(t, `^\*-\*-\* \d\d:\d\d:\d\d UTC$`, timer["Timer.OnCalendar"])
 	require.Equal(t, "timers.target", timer["Install.WantedBy"])
-	require.Equal(t, 1, g.service.total("/api/v1/executions"), "all were one tick")
+	require.Equal(t, 2, g.service.total("/api/v1/executions"), "all were one tick")
 }
 
 // unitSettings reads a unit of systemd or a file of variables; names in a section begin with its name.
