@@ -134,13 +134,25 @@ func attempts(events []eventlog.Recorded) ([]AttemptView, error) {
 	return list, nil
 }
 
-// ListEvents shows events: onwards in order from f.After, else the newest first.
-func (app *Application) ListEvents(ctx context.Context, caller Caller, f EventFilter) (Page[EventView], error) {
+// Head gives the position of the last event.
+func (app *Application) Head(ctx context.Context) (eventlog.Position, error) {
+	head, err := app.Store.Head(ctx)
+	return head, refusal(err)
+}
+
+// of narrows a filter to what a caller may see.
+func (f EventFilter) of(caller Caller) EventFilter {
 	f.WorkspaceID = caller.WorkspaceID
 	if kind, id, _ := strings.Cut(string(f.Actor), ":"); kind == "trigger" && f.Stream == "" {
 		// A trigger acts on its own stream alone, and by stream events are found.
 		f.Stream = eventlog.Stream(eventlog.TriggerStream, id)
 	}
+	return f
+}
+
+// ListEvents shows events: onwards in order from f.After, else the newest first.
+func (app *Application) ListEvents(ctx context.Context, caller Caller, f EventFilter) (Page[EventView], error) {
+	f = f.of(caller)
 	limit := f.Limit
 	f.Limit++ // one more tells whether there is a next part
 	events, err := app.Store.List(ctx, f)

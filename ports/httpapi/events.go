@@ -15,29 +15,9 @@ func (s *Server) listEvents(c *fiber.Ctx) error {
 }
 
 func (s *Server) answerEvents(c *fiber.Ctx, stream eventlog.StreamID) error {
-	p, err := paging(c)
+	f, p, err := eventFilter(c, stream)
 	if err != nil {
 		return err
-	}
-	f := application.EventFilter{
-		Stream: stream, Type: c.Query("type"), Actor: eventlog.Actor(c.Query("actor")), Limit: p.Limit, Offset: p.Offset(), Before: p.Cursor,
-	}
-	if f.Since, err = moment(c, "since"); err != nil {
-		return err
-	}
-	if f.Until, err = moment(c, "until"); err != nil {
-		return err
-	}
-	if text := c.Query("after"); text != "" {
-		position, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || position < 0 {
-			return fault.Field("after", "must be a position in the log, 0 or more")
-		}
-		after := eventlog.Position(position)
-		if p.Cursor > 0 { // of a list that goes onwards
-			after = max(after, p.Cursor)
-		}
-		f.After, f.Before = &after, 0
 	}
 	ctx, cancel := s.contextOf()
 	defer cancel()
@@ -46,4 +26,33 @@ func (s *Server) answerEvents(c *fiber.Ctx, stream eventlog.StreamID) error {
 		return err
 	}
 	return list(c, page, p)
+}
+
+// eventFilter reads what events a request asks for.
+func eventFilter(c *fiber.Ctx, stream eventlog.StreamID) (application.EventFilter, application.Paging, error) {
+	p, err := paging(c)
+	if err != nil {
+		return application.EventFilter{}, p, err
+	}
+	f := application.EventFilter{
+		Stream: stream, Type: c.Query("type"), Actor: eventlog.Actor(c.Query("actor")), Limit: p.Limit, Offset: p.Offset(), Before: p.Cursor,
+	}
+	if f.Since, err = moment(c, "since"); err != nil {
+		return f, p, err
+	}
+	if f.Until, err = moment(c, "until"); err != nil {
+		return f, p, err
+	}
+	if text := c.Query("after"); text != "" {
+		position, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || position < 0 {
+			return f, p, fault.Field("after", "must be a position in the log, 0 or more")
+		}
+		after := eventlog.Position(position)
+		if p.Cursor > 0 { // of a list that goes onwards
+			after = max(after, p.Cursor)
+		}
+		f.After, f.Before = &after, 0
+	}
+	return f, p, nil
 }

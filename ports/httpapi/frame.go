@@ -137,13 +137,9 @@ func bearer(authorization string) string {
 // need lets a request through whose API key has a scope; "" is any valid key.
 func (s *Server) need(scope apikey.Scope) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		text := c.Get("X-API-Key")
-		if text == "" {
-			text = bearer(c.Get(fiber.HeaderAuthorization))
-		}
 		ctx, cancel := s.contextOf()
 		defer cancel()
-		key, err := s.app.Authenticate(ctx, text)
+		key, err := s.app.Authenticate(ctx, presentedKey(c))
 		if err != nil {
 			return err
 		}
@@ -158,6 +154,14 @@ func (s *Server) need(scope apikey.Scope) fiber.Handler {
 		})
 		return c.Next()
 	}
+}
+
+// presentedKey is the API key that a request brings, "" for none.
+func presentedKey(c *fiber.Ctx) string {
+	if key := c.Get("X-API-Key"); key != "" {
+		return key
+	}
+	return bearer(c.Get(fiber.HeaderAuthorization))
 }
 
 // checkURL refuses text that PostgreSQL cannot hold, so that no query has to.

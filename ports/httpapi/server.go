@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -42,6 +43,7 @@ type Server struct {
 	logger  *slog.Logger
 	fiber   *fiber.App
 	hooks   sharedDeadline
+	streams atomic.Int32 // of events, that are open
 	stopped context.Context
 	stop    context.CancelFunc
 }
@@ -155,6 +157,7 @@ func (s *Server) routes() {
 	f.Post("/api/v1/executions/:id/report", s.need(apikey.ExecutionsWrite), s.reportExecution)
 
 	f.Get("/api/v1/rejections", s.need(apikey.TriggersRead), s.listRejections)
+	f.Get("/api/v1/events/stream", s.need(apikey.EventsRead), s.streamEvents)
 	f.Get("/api/v1/events", s.need(apikey.EventsRead), s.listEvents)
 
 	f.Post("/api/v1/api-keys", s.need(apikey.Admin), s.createAPIKey)
