@@ -146,6 +146,16 @@ func IfVersion(version int64) RequestOption {
 	return func(r *request) { r.header.Set("If-Match", strconv.Quote(strconv.FormatInt(version, 10))) }
 }
 
+// WithQuery sets a parameter of the query, for filters that this version does not know.
+func WithQuery(name, value string) RequestOption {
+	return func(r *request) {
+		if r.query == nil {
+			r.query = url.Values{}
+		}
+		r.query.Set(name, value)
+	}
+}
+
 // request is one call, which may take several attempts.
 type request struct {
 	method string
@@ -166,7 +176,7 @@ type request struct {
 func (c *Client) manage(ctx context.Context, method, path string, query url.Values, in, out any, options []RequestOption) error {
 	r := &request{method: method, url: "/api/v1" + path, query: query, header: http.Header{}, repeatable: method == http.MethodGet}
 	if c.key == "" {
-		return &Error{Code: "unauthorized", Message: "there is no API key: set Options.APIKey or " + EnvAPIKey}
+		return &Error{Code: codeUnauthorized, Message: "there is no API key: set Options.APIKey or " + EnvAPIKey}
 	}
 	r.header.Set("X-API-Key", string(c.key))
 	if in != nil {

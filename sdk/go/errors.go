@@ -18,7 +18,7 @@ var (
 	ErrValidation = errors.New("hooktrail: the request is not valid")
 	// ErrAuthentication: no valid key, token or signature.
 	ErrAuthentication = errors.New("hooktrail: not authenticated")
-	// ErrPermission: the key lacks a scope, or the trigger is inactive or takes no calls from here.
+	// ErrPermission: the key lacks a scope, or the trigger is inactive or takes no calls from this address.
 	ErrPermission = errors.New("hooktrail: not permitted")
 	// ErrNotFound: there is no such thing in the key's workspace.
 	ErrNotFound = errors.New("hooktrail: not found")
@@ -34,8 +34,9 @@ var (
 
 // Codes of errors that this package finds itself.
 const (
-	codeConnection = "connection"
-	codeUnexpected = "unexpected_answer"
+	codeConnection   = "connection"
+	codeUnauthorized = "unauthorized"
+	codeUnexpected   = "unexpected_answer"
 )
 
 // Error is a call that did not succeed.
@@ -86,8 +87,12 @@ func (e *Error) Error() string {
 // Unwrap gives the cause of a failed connection, if there is one.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is reports whether the error belongs to a class, such as ErrNotFound.
-func (e *Error) Is(target error) bool { return target == e.class() }
+// Is reports whether the error belongs to a class, such as ErrNotFound. Few have none: a path
+// that does not take the method (405), a trigger that says it is gone (410).
+func (e *Error) Is(target error) bool {
+	class := e.class()
+	return class != nil && target == class
+}
 
 func (e *Error) class() error {
 	switch e.Code {
@@ -95,33 +100,27 @@ func (e *Error) class() error {
 		return ErrConnection
 	case codeUnexpected:
 		return ErrServer
-	case "unauthorized", "invalid_signature":
+	case codeUnauthorized:
 		return ErrAuthentication
-	case "forbidden", "trigger_inactive":
-		return ErrPermission
-	case "not_found":
-		return ErrNotFound
-	// Where clients know few statuses a conflict is a 400.
-	case "conflict", "precondition_failed", "idempotency_key_reused":
+	case "conflict", "precondition_failed": // to clients that know few statuses a conflict is a 400
 		return ErrConflict
-	case "rate_limited":
+	}
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity, 0:
+		return ErrValidation
+	case http.StatusUnauthorized:
+		return ErrAuthentication
+	case http.StatusForbidden:
+		return ErrPermission
+	case http.StatusNotFound:
+		return ErrNotFound
+	case http.StatusTooManyRequests:
 		return ErrRateLimited
 	}
-	switch {
-	case e.Status >= http.StatusInternalServerError:
+	if e.Status >= http.StatusInternalServerError {
 		return ErrServer
-	case e.Status == http.StatusUnauthorized:
-		return ErrAuthentication
-	case e.Status == http.StatusForbidden:
-		return ErrPermission
-	case e.Status == http.StatusNotFound:
-		return ErrNotFound
-	case e.Status == http.StatusConflict, e.Status == http.StatusPreconditionFailed:
-		return ErrConflict
-	case e.Status == http.StatusTooManyRequests:
-		return ErrRateLimited
 	}
-	return ErrValidation
+	return nil
 }
 
 // errorOf reads an answer that is no success.

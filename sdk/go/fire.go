@@ -59,7 +59,7 @@ func (c *Client) Fire(ctx context.Context, call Call, options ...RequestOption) 
 		r.url = "/api/v1/webhook/trigger"
 		r.header.Set("Authorization", "Bearer "+string(call.Token))
 	default:
-		return nil, &Error{Code: "unauthorized", Message: "a call needs the trigger's token, or its hook_url"}
+		return nil, &Error{Code: codeUnauthorized, Message: "a call needs the trigger's token, or its hook_url"}
 	}
 	if r.body == nil {
 		payload := call.Payload

@@ -2,8 +2,10 @@ package hooktrail_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,6 +38,37 @@ func TestSignAndVerify(t *testing.T) {
 	}
 	require.False(t, hooktrail.Verify(body, githubSignature))
 	require.False(t, hooktrail.Verify(body, hooktrail.Sign(body, ""), ""), "an empty secret proves nothing")
+}
+
+// TestVectors holds us to what all libraries are held to.
+func TestVectors(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("../vectors/signatures.json")
+	require.NoError(t, err)
+	type vector struct {
+		Name, Body, Signature string
+		Secret                hooktrail.Secret
+		Base64                []byte `json:"body_base64"`
+	}
+	var vectors struct{ Signed, Accepted, Refused []vector }
+	require.NoError(t, json.Unmarshal(content, &vectors))
+	require.NotEmpty(t, vectors.Accepted)
+	require.NotEmpty(t, vectors.Refused)
+	bytes := func(v vector) []byte {
+		if v.Base64 != nil {
+			return v.Base64
+		}
+		return []byte(v.Body)
+	}
+	for _, v := range vectors.Signed {
+		require.Equal(t, v.Signature, hooktrail.Sign(bytes(v), v.Secret), v.Name)
+	}
+	for _, v := range append(vectors.Signed, vectors.Accepted...) {
+		require.True(t, hooktrail.Verify(bytes(v), v.Signature, v.Secret), v.Name)
+	}
+	for _, v := range vectors.Refused {
+		require.False(t, hooktrail.Verify(bytes(v), v.Signature, v.Secret), v.Name)
+	}
 }
 
 func TestSchemes(t *testing.T) {

@@ -126,8 +126,7 @@ func (t *WebhookTriggers) Get(ctx context.Context, id string, options ...Request
 
 // GetAsOf gives a trigger as it was at a time by RFC 3339, or just behind a position in the log.
 func (t *WebhookTriggers) GetAsOf(ctx context.Context, id, moment string, options ...RequestOption) (*Trigger, error) {
-	options = append(options, func(r *request) { r.query = url.Values{"as_of": {moment}} })
-	return t.Get(ctx, id, options...)
+	return t.Get(ctx, id, append(options, WithQuery("as_of", moment))...)
 }
 
 // Update changes a trigger. Once IsActive false is answered, no later call is accepted.
