@@ -94,15 +94,17 @@ func (c *eventsTail) Run(s *Session) error {
 			fmt.Fprintf(s.Err, "%v; trying again in %s\n", err, wait.Round(100*time.Millisecond))
 		},
 	}
-	if !c.json() {
-		fmt.Fprintf(s.Err, "%9s  %-19s  %-26s  %-38s  %s\n", "POSITION", "TIME (UTC)", "TYPE", "STREAM", "ACTOR")
-	}
+	headed := c.json()
 	for event, err := range connected.Events.Tail(ctx, tail) {
 		if err != nil {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return nil // that is how it ends
 			}
 			return err
+		}
+		if !headed {
+			headed = true
+			fmt.Fprintf(s.Err, "%9s  %-19s  %-26s  %-38s  %s\n", "POSITION", "TIME (UTC)", "TYPE", "STREAM", "ACTOR")
 		}
 		if c.json() {
 			_, err = fmt.Fprintln(s.Out, compact(event.Raw))
