@@ -156,7 +156,6 @@ complete -o default -F _hooktrail hooktrail
 {{- define "zsh"}}#compdef hooktrail
 # Completion of hooktrail in zsh.
 _hooktrail() {
-    emulate -L zsh
     local word known='hooktrail' before=${words[CURRENT-1]} current=${words[CURRENT]}
     for word in "${(@)words[2,CURRENT-1]}"; do
         case "$known $word" in
@@ -170,20 +169,20 @@ _hooktrail() {
         {{quoted (sprintf "%s %s" $c.Path .Word)}}{{if .Short}}|{{quoted (sprintf "%s -%s" $c.Path .Short)}}{{end}}) compadd -- {{range .Values}}{{quoted .}} {{end}}; return ;;
 {{- end}}{{end}}{{end}}
     esac
-    local -a commands flags
+    local -a _commands _flags
     case "$known" in
 {{- range .}}
         {{quoted .Path}})
-            commands=({{range .Commands}}
+            _commands=({{range .Commands}}
                 {{described .}}{{end}})
-            flags=({{range .Flags}}
+            _flags=({{range .Flags}}
                 {{described .}}{{end}}) ;;
 {{- end}}
     esac
     if [[ $current == -* ]]; then
-        _describe flag flags
-    elif (( ${#commands} )); then
-        _describe command commands
+        _describe flag _flags
+    elif (( ${#_commands} )); then
+        _describe command _commands
     else
         _files
     fi
