@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -83,6 +85,9 @@ func (r *reader) object(prefix string, object []byte, target reflect.Value) erro
 
 func (r *reader) value(path string, value json.RawMessage, field reflect.Value) error {
 	if field.Type() == reflect.TypeFor[json.RawMessage]() {
+		if path == "options" { // other raw fields are the client's own JSON, kept as sent
+			value = plainMembers(value)
+		}
 		field.SetBytes(value)
 		return nil
 	}
@@ -97,11 +102,52 @@ func (r *reader) value(path string, value json.RawMessage, field reflect.Value) 
 		r.wrong[path] = "must not hold a NUL character"
 		return nil
 	}
+	if isWhole(field.Type()) {
+		value = plain(value)
+	}
 	if err := json.Unmarshal(value, field.Addr().Interface()); err != nil {
 		path, why := explainType(path, err)
 		r.wrong[path] = why
 	}
 	return nil
+}
+
+func isWhole(t reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Kind() == reflect.Int
+}
+
+// maxExact bounds the whole numbers that a float64 holds exactly.
+const maxExact = 1 << 53
+
+// plain writes a whole number without fraction and exponent: to JSON Schema 60.0 is a whole
+// number as well, and clients whose numbers are floats send it so.
+func plain(value json.RawMessage) json.RawMessage {
+	if !bytes.ContainsAny(value, ".eE") {
+		return value
+	}
+	number, err := strconv.ParseFloat(string(value), 64)
+	if err != nil || number != math.Trunc(number) || math.Abs(number) > maxExact {
+		return value
+	}
+	return strconv.AppendInt(nil, int64(number), 10)
+}
+
+func plainMembers(object json.RawMessage) json.RawMessage {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(object, &members) != nil || members == nil {
+		return object
+	}
+	for name, value := range members {
+		members[name] = plain(value)
+	}
+	rewritten, err := json.Marshal(members)
+	if err != nil {
+		return object
+	}
+	return rewritten
 }
 
 // holdsNUL reports whether a string in a JSON value has the character that PostgreSQL's

@@ -38,14 +38,17 @@ func TestPathsAndMethodsThatAreNotThere(t *testing.T) {
 		{"OPTIONS", "/api/v1/me", "GET, HEAD"},
 		{"TRACE", "/healthz", "GET, HEAD"},
 		{"POST", "/docs", "GET, HEAD"},
+		{"BREW", "/api/v1/me", "GET, HEAD"},
+		{"QUERY", triggers, "GET, HEAD, POST"},
+		{"PROPFIND", hook, "POST"},
 	} {
 		answer := a.do(t, c.method, c.path, "", as("")...)
 		require.Equal(t, 405, answer.Status, "%s %s", c.method, c.path)
 		require.Equal(t, "method_not_allowed", refusalOf(t, answer).Error.Code)
+		require.Contains(t, refusalOf(t, answer).Error.Message, c.method)
 		require.ElementsMatch(t, strings.Split(c.allow, ", "), strings.Split(answer.Header.Get("Allow"), ", "), "%s %s", c.method, c.path)
 	}
-	answer := a.do(t, "BREW", "/api/v1/me", "")
-	require.Equal(t, 405, answer.Status)
+	require.Equal(t, 404, a.do(t, "BREW", "/api/v1/nothing", "").Status)
 	head := a.do(t, "HEAD", triggers, "")
 	require.Equal(t, 200, head.Status)
 	require.Empty(t, head.Body)

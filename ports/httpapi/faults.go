@@ -126,7 +126,7 @@ func faultOf(c *fiber.Ctx, err error) *fault.Error {
 	if errors.As(err, &framework) {
 		switch {
 		case framework.Code == fiber.StatusMethodNotAllowed:
-			return fault.New(fault.MethodNotAllowed, "this path does not take the method %s", c.Method())
+			return fault.New(fault.MethodNotAllowed, "this path does not take the method %.40s", methodOf(c))
 		case framework.Code == fiber.StatusNotFound:
 			return fault.New(fault.NotFound, "there is nothing at this path")
 		case framework.Code < 500:

@@ -25,6 +25,7 @@ const (
 	headerRequestID = "X-Request-Id"
 	localRequestID  = "request_id"
 	localCaller     = "caller"
+	localMethod     = "method" // the one that was sent, where the framework knows none of that name
 )
 
 // As bytes they need not be brought into their usual form for every answer.
@@ -89,6 +90,14 @@ func routeOf(c *fiber.Ctx) string {
 func requestID(c *fiber.Ctx) string {
 	id, _ := c.Locals(localRequestID).(string)
 	return id
+}
+
+// methodOf is the method as it was sent.
+func methodOf(c *fiber.Ctx) string {
+	if unknown, ok := c.Locals(localMethod).(string); ok {
+		return unknown
+	}
+	return c.Method()
 }
 
 func traceParent(c *fiber.Ctx) string {

@@ -77,22 +77,20 @@ func New(app *application.Application, config Config, logger *slog.Logger) *Serv
 	})
 	server := s.fiber.Server()
 	server.NoDefaultServerHeader = true
-	server.Handler = s.refuseUnknownMethods(server.Handler)
+	server.Handler = takeUnknownMethods(server.Handler)
 	s.routes()
 	return s
 }
 
-// refuseUnknownMethods answers methods that the framework does not know, which it would do by
-// itself and in plain text.
-func (s *Server) refuseUnknownMethods(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+// takeUnknownMethods has methods that the framework does not know, which it would answer by
+// itself and in plain text, refused like one that it knows and that no path takes.
+func takeUnknownMethods(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		if slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
-			next(ctx)
-			return
+		if method := string(ctx.Method()); !slices.Contains(fiber.DefaultMethods, method) {
+			ctx.SetUserValue(localMethod, method)
+			ctx.Request.Header.SetMethod(fiber.MethodTrace)
 		}
-		c := s.fiber.AcquireCtx(ctx)
-		defer s.fiber.ReleaseCtx(c)
-		_ = s.answerUnread(c, fiber.ErrMethodNotAllowed) // fails only where an answer cannot be encoded
+		next(ctx)
 	}
 }
 
