@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,20 +21,19 @@ import (
 
 // TestGoSDK plays the scenarios of all client libraries with the Go one.
 func TestGoSDK(t *testing.T) {
+	files, err := filepath.Glob("../sdk/scenarios/*.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
 	eachStore(t, func(t *testing.T, s *store) {
 		service := s.serve(t, noLimit)
-		files, err := filepath.Glob("../sdk/scenarios/*.json")
-		require.NoError(t, err)
-		require.NotEmpty(t, files)
 		for _, file := range files {
-			content, err := os.ReadFile(file)
-			require.NoError(t, err)
-			var scenarios []scenario
-			decodeStrictly(t, content, &scenarios)
-			require.NotEmpty(t, scenarios, file)
-			for _, sc := range scenarios {
-				t.Run(filepath.Base(file)+"/"+sc.Name, func(t *testing.T) {
-					sc.play(t, service.base, service.key)
+			for _, scenario := range readScenarios(t, file) {
+				t.Run(strings.TrimSuffix(filepath.Base(file), ".json")+"/"+scenario.Name, func(t *testing.T) {
+					p := &player{t: t, saved: map[string]any{}, run: rand.Text()}
+					for i, step := range scenario.Steps {
+						p.step = fmt.Sprintf("step %d, %s", i+1, step.Call)
+						p.playInGo(t, service, step)
+					}
 				})
 			}
 		}
@@ -44,73 +41,47 @@ func TestGoSDK(t *testing.T) {
 	})
 }
 
-// scenario is one of sdk/scenarios; its README explains the format.
-type scenario struct {
-	Name  string
-	Steps []step
-}
-
-type step struct {
-	Call   string
-	As     string
-	With   map[string]any
-	Expect map[string]any
-	Save   map[string]string
-	Fails  *struct {
-		Status               int
-		Code, Details, Error string
-	}
-}
-
-func (sc scenario) play(t *testing.T, base, key string) {
+// playInGo is play by the Go library.
+func (p *player) playInGo(t *testing.T, service *service, s step) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	saved := map[string]any{}
-	for i, st := range sc.Steps {
-		where := fmt.Sprintf("step %d, %s", i+1, st.Call)
-		as := key
-		if st.As != "" {
-			as = fmt.Sprint(filled(t, st.As, saved))
+	key := service.key
+	if s.As != "" {
+		key = p.fill(s.As).(string)
+	}
+	client, err := hooktrail.New(hooktrail.Options{BaseURL: service.base, APIKey: hooktrail.Secret(key)})
+	require.NoError(t, err)
+	call, known := goCalls[s.Call]
+	require.True(t, known, "%s: the runner does not know this method", p.step)
+	with, _ := p.fill(s.With).(map[string]any)
+	typed, err := call(ctx, t, client, with)
+	if s.Fails != nil {
+		var failed *hooktrail.Error
+		require.ErrorAs(t, err, &failed, p.step)
+		require.Equal(t, s.Fails.Status, failed.Status, "%s: %v", p.step, err)
+		require.Equal(t, s.Fails.Code, failed.Code, "%s: %v", p.step, err)
+		if s.Fails.Details != "" {
+			require.Contains(t, failed.Details, s.Fails.Details, p.step)
 		}
-		client, err := hooktrail.New(hooktrail.Options{BaseURL: base, APIKey: hooktrail.Secret(as)})
-		require.NoError(t, err)
-		call, known := goCalls[st.Call]
-		require.True(t, known, "%s: the runner does not know this method", where)
-		with := map[string]any{}
-		if st.With != nil {
-			with = filled(t, st.With, saved).(map[string]any)
+		if s.Fails.Error != "" {
+			require.ErrorIs(t, err, goErrors[s.Fails.Error], p.step)
 		}
-		result, err := call(ctx, t, client, with)
-		if st.Fails != nil {
-			var failed *hooktrail.Error
-			require.ErrorAs(t, err, &failed, where)
-			require.Equal(t, st.Fails.Status, failed.Status, "%s: %v", where, err)
-			require.Equal(t, st.Fails.Code, failed.Code, "%s: %v", where, err)
-			if st.Fails.Details != "" {
-				require.Contains(t, failed.Details, st.Fails.Details, where)
-			}
-			if st.Fails.Error != "" {
-				require.ErrorIs(t, err, goErrors[st.Fails.Error], where)
-			}
-			continue
-		}
-		require.NoError(t, err, where)
-		var plain any
-		encoded, err := json.Marshal(result)
-		require.NoError(t, err)
-		decoder := json.NewDecoder(bytes.NewReader(encoded))
-		decoder.UseNumber()
-		require.NoError(t, decoder.Decode(&plain))
-		for path, expected := range st.Expect {
-			value, there := place(plain, path)
-			requireExpected(t, filled(t, expected, saved), value, there, "%s: %s in %s", where, path, lazily(func() string { return string(encoded) }))
-		}
-		for name, path := range st.Save {
-			value, there := place(plain, path)
-			require.True(t, there, "%s: nothing to save at %s in %s", where, path, encoded)
-			saved[name] = value
-		}
+		return
+	}
+	require.NoError(t, err, p.step)
+	var result any
+	encoded, err := json.Marshal(typed)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(encoded, &result))
+	for path, wanted := range s.Expect {
+		found, there := place(result, path)
+		require.Empty(t, mismatch(p.fill(wanted), found, there), "%s: %s in %s", p.step, path, encoded)
+	}
+	for name, path := range s.Save {
+		found, there := place(result, path)
+		require.True(t, there && found != nil, "%s: there is no %s to save", p.step, path)
+		p.saved[name] = found
 	}
 }
 
@@ -120,123 +91,18 @@ var goErrors = map[string]error{
 	"server": hooktrail.ErrServer, "connection": hooktrail.ErrConnection,
 }
 
-var savedName = regexp.MustCompile(`\$\{(\w+)\}`)
-
-// filled puts what was saved in the places of its names, at any depth.
-func filled(t *testing.T, value any, saved map[string]any) any {
-	t.Helper()
-	get := func(name string) any {
-		if name == "unique" {
-			return "unique " + rand.Text()
-		}
-		require.Contains(t, saved, name)
-		return saved[name]
-	}
-	switch v := value.(type) {
-	case string:
-		if name, whole := strings.CutPrefix(v, "$"); whole && !strings.HasPrefix(name, "{") {
-			return get(name)
-		}
-		return savedName.ReplaceAllStringFunc(v, func(found string) string { return fmt.Sprint(get(found[2 : len(found)-1])) })
-	case []any:
-		list := make([]any, len(v))
-		for i, entry := range v {
-			list[i] = filled(t, entry, saved)
-		}
-		return list
-	case map[string]any:
-		object := map[string]any{}
-		for name, entry := range v {
-			object[name] = filled(t, entry, saved)
-		}
-		return object
-	}
-	return value
-}
-
-// place finds what is at a path.
-func place(value any, path string) (any, bool) {
-	for part := range strings.SplitSeq(path, ".") {
-		switch v := value.(type) {
-		case map[string]any:
-			value = v[part]
-		case []any:
-			i, err := strconv.Atoi(part)
-			if err != nil || i >= len(v) {
-				return nil, false
-			}
-			value = v[i]
-		default:
-			return nil, false
-		}
-	}
-	return value, value != nil
-}
-
-func requireExpected(t *testing.T, expected, value any, there bool, message string, args ...any) {
-	t.Helper()
-	args = append([]any{message}, args...)
-	if matcher, is := expected.(map[string]any); is && len(matcher) == 1 {
-		for name, argument := range matcher {
-			switch name {
-			case "absent":
-				require.False(t, there, args...)
-			case "present":
-				require.True(t, there, args...)
-			case "matches":
-				require.Regexp(t, argument, value, args...)
-			case "contains":
-				require.Contains(t, value, argument, args...)
-			case "length":
-				require.IsType(t, []any{}, value, args...)
-				require.Len(t, value, int(argument.(float64)), args...)
-			case "at_least":
-				require.GreaterOrEqual(t, asNumbers(value), argument, args...)
-			default:
-				require.Equal(t, asNumbers(expected), asNumbers(value), args...)
-			}
-		}
-		return
-	}
-	require.Equal(t, asNumbers(expected), asNumbers(value), args...)
-}
-
-// asNumbers makes numbers comparable by their value.
-func asNumbers(value any) any {
-	switch v := value.(type) {
-	case json.Number:
-		f, _ := v.Float64()
-		return f
-	case []any:
-		list := make([]any, len(v))
-		for i, entry := range v {
-			list[i] = asNumbers(entry)
-		}
-		return list
-	case map[string]any:
-		object := map[string]any{}
-		for name, entry := range v {
-			object[name] = asNumbers(entry)
-		}
-		return object
-	}
-	return value
-}
-
-func decodeStrictly(t *testing.T, text []byte, into any) {
-	t.Helper()
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	require.NoError(t, decoder.Decode(into), string(text))
-}
-
 // arguments makes a method's arguments of a step's: none may be left over.
 func arguments[A any](t *testing.T, with map[string]any) A {
 	t.Helper()
+	if with == nil {
+		with = map[string]any{}
+	}
 	text, err := json.Marshal(with)
 	require.NoError(t, err)
 	var a A
-	decodeStrictly(t, text, &a)
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	require.NoError(t, decoder.Decode(&a), string(text))
 	return a
 }
 
