@@ -2,10 +2,15 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -79,6 +84,7 @@ func TestCLI(t *testing.T) {
 		byURL := data[executionData](c, "fire", "--trigger-url="+shown(t, created, "New hook URL"), "--secret="+secret, "--wait=20s")
 		require.Equal(t, "completed", byURL.Status)
 		c.run(1, append(fire, "--scheme=standard-webhooks")...)
+		c.says(1, "from --trigger-url", "fire", "--trigger-url=http://127.0.0.1:1/hooks/wht_x")
 
 		// An execution, its output, and what becomes of one that fails.
 		executed := c.run(0, "agents", "execute", agent.ID, "-d", `{"question": "<&>", "n": 1e2}`, "--wait=20s")
@@ -97,6 +103,11 @@ func TestCLI(t *testing.T) {
 		require.Contains(t, waiting.stderr.String(), "was cancelled")
 		again := data[executionData](c, "executions", "retry", stuck.ID)
 		require.Equal(t, stuck.ID, again.RetryOf)
+		proxy, passed := passingOn(t, service.base)
+		waiting = start(t, c.with(environment{"HOOKTRAIL_URL": proxy}).env, "executions", "wait", again.ID)
+		<-passed // so that it waits by now
+		waiting.signal(syscall.SIGINT)
+		require.Equal(t, 130, waiting.awaitExit())
 
 		// Pages, and all of them as one document.
 		require.Contains(t, c.run(0, "executions", "list", "--limit=2").stderr, "--cursor ")
@@ -146,6 +157,21 @@ func shown(t *testing.T, printed result, label string) string {
 	found := regexp.MustCompile(`(?m)^` + label + ` +(\S+)`).FindStringSubmatch(printed.stdout)
 	require.NotNil(t, found, "%s in\n%s", label, printed.stdout)
 	return found[1]
+}
+
+// passingOn gives the URL of a proxy, and a channel that is closed when a request has passed it.
+func passingOn(t *testing.T, base string) (proxy string, passed <-chan struct{}) {
+	t.Helper()
+	target, err := url.Parse(base)
+	require.NoError(t, err)
+	first, once := make(chan struct{}), sync.Once{}
+	reverse := httputil.NewSingleHostReverseProxy(target)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reverse.ServeHTTP(w, r)
+		once.Do(func() { close(first) })
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, first
 }
 
 func (c *cli) exitCodes(deleted string) {

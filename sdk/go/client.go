@@ -316,10 +316,19 @@ func (c *Client) attempt(ctx context.Context, r *request) (*Answer, error) {
 	return answer, nil
 }
 
+// givenUp is the error of what the caller's context has ended, with the context's own error and
+// with the cause that the caller may have given.
+func givenUp(ctx context.Context, what string) error {
+	if cause := context.Cause(ctx); !errors.Is(ctx.Err(), cause) {
+		return fmt.Errorf("hooktrail: %s was given up: %w: %w", what, ctx.Err(), cause)
+	}
+	return fmt.Errorf("hooktrail: %s was given up: %w", what, ctx.Err())
+}
+
 // unanswered makes an error that names the server but not the path, which may hold a token.
 func unanswered(ctx context.Context, sent *http.Request, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("hooktrail: the request was given up: %w", context.Cause(ctx))
+		return givenUp(ctx, "the request")
 	}
 	var withURL *url.Error
 	if errors.As(err, &withURL) {

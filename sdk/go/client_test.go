@@ -375,11 +375,13 @@ func TestTail(t *testing.T) {
 	t.Run("ends with its context", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			why := errors.New("closing time")
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, why)
 			defer cancel()
 			s := &scripted{replies: []reply{part("")}}
 			for _, err := range scriptedClient(t, s, nil).Events.Tail(ctx, hooktrail.TailEvents{After: new(int64)}) {
 				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.ErrorIs(t, err, why)
 			}
 			require.Greater(t, len(s.seen), 1000)
 		})

@@ -147,7 +147,7 @@ func (e *Events) Tail(ctx context.Context, tail TailEvents) iter.Seq2[Event, err
 				}
 			}
 			if !sleep(ctx, wait) {
-				yield(Event{}, context.Cause(ctx))
+				yield(Event{}, givenUp(ctx, "following the log"))
 				return
 			}
 		}

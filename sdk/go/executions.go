@@ -179,7 +179,7 @@ func (e *Executions) Wait(ctx context.Context, id string, wait WaitOptions, opti
 		}
 		if !sleep(limited, interval) {
 			if ctx.Err() != nil {
-				return last, fmt.Errorf("hooktrail: waiting for execution %s was given up: %w", id, context.Cause(ctx))
+				return last, givenUp(ctx, "waiting for execution "+id)
 			}
 			return last, fmt.Errorf("%w: %s after %s", ErrStillRunning, id, wait.Timeout)
 		}

@@ -42,7 +42,11 @@ func (c *Fire) Run(s *Session) error {
 	}
 	ctx, cancel := interruptible()
 	defer cancel()
-	connected, err := s.open(Server{URL: c.URL, Profile: c.Profile}, hooktrail.Options{MaxRetries: -1, Timeout: c.Timeout}, false) // what is answered is shown as it is
+	server := Server{URL: c.URL, Profile: c.Profile}
+	if c.TriggerURL != "" {
+		server = Server{URL: hooktrail.DefaultURL} // which is not called
+	}
+	connected, err := s.open(server, hooktrail.Options{MaxRetries: -1, Timeout: c.Timeout}, false) // what is answered is shown as it is
 	if err != nil {
 		return err
 	}
@@ -51,6 +55,9 @@ func (c *Fire) Run(s *Session) error {
 		Token: hooktrail.Secret(c.Token), URL: hooktrail.Secret(c.TriggerURL), Secret: hooktrail.Secret(c.Secret), Scheme: hooktrail.Scheme(c.Scheme),
 		Body: body, IdempotencyKey: c.IdempotencyKey, Wait: c.Wait,
 	}, hooktrail.WithAnswer(&answer))
+	if c.TriggerURL != "" {
+		s.urlFrom = "from " + s.source("trigger-url", "HOOKTRAIL_TRIGGER_URL")
+	}
 	if answer.Status == 0 {
 		text, code := s.Explain(err)
 		fmt.Fprintln(s.Err, "hooktrail:", text)
