@@ -25,6 +25,9 @@ type demoCommand struct {
 
 const demoAddr = "127.0.0.1:8080"
 
+// Help is shown with --help.
+func (*demoCommand) Help() string { return example("hooktrail demo") }
+
 // Run shows the main job and goes on serving.
 func (c *demoCommand) Run(out io.Writer) error {
 	config := serve.Config{

@@ -16,6 +16,11 @@ import (
 
 type doctorCommand struct{ serve.Config }
 
+// Help is shown with --help.
+func (*doctorCommand) Help() string {
+	return "Takes the settings that serve takes, and changes nothing.\n\n" + example("hooktrail doctor --data-dir ./hooktrail-data")
+}
+
 // Run checks everything and ends with exit code 1 when something is wrong. It changes
 // nothing.
 func (c *doctorCommand) Run(out io.Writer) error {

@@ -2,66 +2,89 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
-	"go.yaml.in/yaml/v3"
 
+	"hooktrail/cmd/hooktrail/client"
 	"hooktrail/cmd/hooktrail/serve"
 )
 
 // commandLine is all commands.
 type commandLine struct {
-	Config  configFile       `help:"YAML file with settings, named as the flags with _ for -. Flags and the environment are stronger." placeholder:"FILE" env:"HOOKTRAIL_CONFIG"`
+	Config  configFile       `help:"YAML file with settings." placeholder:"FILE" env:"HOOKTRAIL_CONFIG"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
-	Serve       serveCommand       `cmd:"" help:"Serve the API and run executions."`
-	Demo        demoCommand        `cmd:"" help:"Show the main job on a store that is thrown away, then go on serving."`
-	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date (serve does so by itself)."`
-	Doctor      doctorCommand      `cmd:"" help:"Check that the settings, the database and the keys are in order."`
-	Fire        fireCommand        `cmd:"" help:"Sign and send a webhook call."`
-	Keys        keysCommand        `cmd:"" help:"Manage the keys that protect stored secrets."`
-	Projections projectionsCommand `cmd:"" help:"Manage the read models."`
+	Serve       serveCommand       `cmd:"" group:"server" help:"Serve the API and run executions."`
+	Demo        demoCommand        `cmd:"" group:"server" help:"Show the main job on a throw-away store, then serve."`
+	Migrate     migrateCommand     `cmd:"" group:"server" help:"Bring the database schema up to date."`
+	Doctor      doctorCommand      `cmd:"" group:"server" help:"Check the settings, the database and the keys."`
+	Projections projectionsCommand `cmd:"" group:"server" help:"Manage the read models."`
+
+	Triggers   client.Triggers   `cmd:"" group:"client" help:"Manage triggers."`
+	Agents     client.Agents     `cmd:"" group:"client" help:"Manage and run agents."`
+	Executions client.Executions `cmd:"" group:"client" help:"Follow, cancel and retry executions."`
+	Events     client.Events     `cmd:"" group:"client" help:"Read, follow and export the log."`
+	Keys       keysCommand       `cmd:"" group:"client" help:"Manage API keys and the master key."`
+	Fire       client.Fire       `cmd:"" group:"client" help:"Sign and send a webhook call."`
+	Whoami     client.Whoami     `cmd:"" group:"client" help:"Show the API key in use and what it may do."`
+	Profiles   client.Profiles   `cmd:"" group:"client" help:"Keep servers and keys by name."`
+	Completion completionCommand `cmd:"" group:"client" help:"Print a script for the completion of a shell."`
+}
+
+// Help is shown with --help.
+func (*commandLine) Help() string {
+	return example("hooktrail demo") + "\n\n" + client.ExitCodes
+}
+
+// example is the part of a command's help that shows its use.
+func example(lines ...string) string {
+	return "Example:\n\n    " + strings.Join(lines, "\n    ")
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], client.Console{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
 
-// run is main with its surroundings as arguments; it returns the exit code.
-func run(args []string, out, errs io.Writer) int {
-	cli := commandLine{}
-	exit := -1
-	parser, err := kong.New(&cli,
+// newParser makes the parser of all commands.
+func newParser(cli *commandLine, console client.Console, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(cli,
 		kong.Name("hooktrail"),
 		kong.Description("Run AI agents on webhook calls, with every step on record."),
 		kong.Vars{"version": serve.Version},
-		kong.Writers(out, errs),
-		kong.Exit(func(code int) { exit = code }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.BindTo(out, (*io.Writer)(nil)),
+		kong.Writers(console.Out, console.Err),
+		kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 80}),
+		kong.ExplicitGroups([]kong.Group{{Key: "server", Title: "Server:"}, {Key: "client", Title: "Client:"}}),
+		kong.BindTo(console.Out, (*io.Writer)(nil)),
+		kong.Bind(console),
 	)
+}
+
+// run is main with its surroundings as arguments; it returns the exit code.
+func run(args []string, console client.Console) int {
+	fail := func(text any, code int) int {
+		fmt.Fprintln(console.Err, "hooktrail:", text)
+		return code
+	}
+	cli := commandLine{}
+	exit := -1
+	parser, err := newParser(&cli, console, func(code int) { exit = code })
 	if err != nil {
-		fmt.Fprintln(errs, "hooktrail:", err)
-		return 1
+		return fail(err, 1)
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
 	if err := cli.Config.find(args); err != nil {
-		fmt.Fprintln(errs, "hooktrail:", err)
-		return 2
+		return fail(err, 2)
 	}
 	if cli.Config.values != nil {
 		if err := kong.Resolvers(cli.Config).Apply(parser); err != nil {
-			fmt.Fprintln(errs, "hooktrail:", err)
-			return 1
+			return fail(err, 1)
 		}
 	}
 	command, err := parser.Parse(args)
@@ -72,125 +95,18 @@ func run(args []string, out, errs io.Writer) int {
 		err = unknownEnvironment(parser, os.Environ())
 	}
 	if err != nil {
-		fmt.Fprintln(errs, "hooktrail:", err)
-		return 2
+		return fail(err, 2)
 	}
-	if err := command.Run(); err != nil {
-		var code exitCode
-		if errors.As(err, &code) {
-			return int(code)
+	session := client.NewSession(console, command)
+	if err := command.Run(session); err != nil {
+		text, code := session.Explain(err)
+		if text != "" {
+			fail(text, code)
 		}
-		fmt.Fprintln(errs, "hooktrail:", err)
-		return 1
+		return code
 	}
 	return 0
 }
 
 // exitCode ends the program with that code; whoever returns it has said why.
-type exitCode int
-
-func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
-
-// fromKubernetes are the variables that a cluster gives every container when it has a
-// service by our name (kubernetes.io, "Discovering services").
-var fromKubernetes = regexp.MustCompile(`^HOOKTRAIL_(PORT|PORT_\d+_.*|SERVICE_HOST|SERVICE_PORT(_.*)?)$`)
-
-// unknownEnvironment refuses variables that look like settings and are none: a typo there
-// would quietly leave a default in force.
-func unknownEnvironment(parser *kong.Kong, environment []string) error {
-	known := []string{"HOOKTRAIL_CONFIG"}
-	_ = kong.Visit(parser.Model, func(node kong.Visitable, next kong.Next) error {
-		if flag, ok := node.(*kong.Flag); ok {
-			known = append(known, flag.Envs...)
-		}
-		return next(nil)
-	})
-	var unknown []string
-	for _, entry := range environment {
-		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, "HOOKTRAIL_") && !strings.HasPrefix(name, "HOOKTRAIL_TEST_") && !fromKubernetes.MatchString(name) && !slices.Contains(known, name) {
-			unknown = append(unknown, name)
-		}
-	}
-	if len(unknown) == 0 {
-		return nil
-	}
-	slices.Sort(unknown)
-	return fmt.Errorf("unknown setting in the environment: %s (hooktrail serve --help lists them all)", strings.Join(unknown, ", "))
-}
-
-// configFile is a file with settings. It is the weakest source: flags and the environment
-// come first.
-type configFile struct {
-	path   string
-	values map[string]any
-}
-
-// Decode takes the flag, which find has read before.
-func (f *configFile) Decode(c *kong.DecodeContext) error {
-	return c.Scan.PopValueInto("file", &f.path)
-}
-
-// find reads the file that the arguments or the environment name.
-func (f *configFile) find(args []string) error {
-	f.path = os.Getenv("HOOKTRAIL_CONFIG")
-	for i, arg := range args {
-		if value, found := strings.CutPrefix(arg, "--config="); found {
-			f.path = value
-		} else if arg == "--config" && i+1 < len(args) {
-			f.path = args[i+1]
-		}
-	}
-	if f.path == "" {
-		return nil
-	}
-	content, err := os.ReadFile(f.path)
-	if err != nil {
-		return fmt.Errorf("read the settings: %w", err)
-	}
-	f.values = map[string]any{}
-	if err := yaml.Unmarshal(content, &f.values); err != nil {
-		return fmt.Errorf("read the settings in %s: %w", f.path, err)
-	}
-	return nil
-}
-
-// Validate refuses settings that no command has.
-func (f configFile) Validate(app *kong.Application) error {
-	known := map[string]bool{}
-	_ = kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
-		if flag, ok := node.(*kong.Flag); ok {
-			known[settingName(flag)] = true
-		}
-		return next(nil)
-	})
-	for name := range f.values {
-		if !known[name] {
-			return fmt.Errorf("unknown setting %q in %s", name, f.path)
-		}
-	}
-	return nil
-}
-
-// Resolve gives a flag the value of the file, unless the environment has one.
-func (f configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	for _, name := range flag.Envs {
-		if _, set := os.LookupEnv(name); set {
-			return nil, nil
-		}
-	}
-	value := f.values[settingName(flag)]
-	if list, ok := value.([]any); ok {
-		parts := make([]string, len(list))
-		for i, entry := range list {
-			parts[i] = fmt.Sprint(entry)
-		}
-		return strings.Join(parts, ","), nil
-	}
-	if value == nil {
-		return nil, nil
-	}
-	return fmt.Sprint(value), nil
-}
-
-func settingName(flag *kong.Flag) string { return strings.ReplaceAll(flag.Name, "-", "_") }
+type exitCode = client.ExitCode

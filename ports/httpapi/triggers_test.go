@@ -154,6 +154,8 @@ func TestUpdateTrigger(t *testing.T) {
 			{name: "options written as parts", given: aTrigger(""), method: "PATCH", path: one, body: `{"options": {"rate_limit": 7.5}}`, status: 400, contains: []string{`"options.rate_limit"`}},
 			{name: "token rotated in parts", given: aTrigger(""), method: "POST", path: one + "/rotate-token", body: `{"grace_period": 1.5}`, status: 400, contains: []string{`"grace_period":"must be a whole number`}},
 			{name: "first secret", given: aTrigger(""), method: "POST", path: one + "/rotate-secret", status: 200, contains: []string{`"secret":"whs_`, `"has_secret":true`}, lacks: []string{`"token":`}, events: []string{"trigger.secret_set"}},
+			{name: "a secret of few characters and enough bytes", given: aTrigger(""), method: "POST", path: one + "/rotate-secret", body: `{"secret": "🔑🔑🔑🔑"}`, status: 200, contains: []string{`"secret":"🔑🔑🔑🔑"`}, events: []string{"trigger.secret_set"}},
+			{name: "a secret of enough characters and too many bytes", given: aTrigger(""), method: "POST", path: one + "/rotate-secret", body: `{"secret": "` + strings.Repeat("🔑", 65) + `"}`, status: 400, contains: []string{`"secret":"must have from 16 to 256 bytes"`}},
 			{name: "a secret of one's own", given: aTrigger(`{"generate_secret": true}`), method: "POST", path: one + "/rotate-secret", body: `{"secret": "0123456789abcdef", "grace_period": 0}`, status: 200, contains: []string{`"secret":"0123456789abcdef"`}, events: []string{"trigger.secret_set"}},
 		})
 	})

@@ -1,0 +1,424 @@
+package client
+
+import (
+	"fmt"
+	"time"
+
+	hooktrail "hooktrail/sdk/go"
+)
+
+// Triggers are the commands about triggers.
+type Triggers struct {
+	List         triggersList         `cmd:"" help:"List triggers."`
+	Get          triggersGet          `cmd:"" help:"Show a trigger, as it is or as it was."`
+	Create       triggersCreate       `cmd:"" help:"Create a trigger."`
+	Update       triggersUpdate       `cmd:"" help:"Change a trigger."`
+	Enable       triggersEnable       `cmd:"" help:"Take calls again."`
+	Disable      triggersDisable      `cmd:"" help:"Take no calls from now on."`
+	RotateToken  triggersRotateToken  `cmd:"" help:"Put a new token in place."`
+	RotateSecret triggersRotateSecret `cmd:"" help:"Put a first or new signing secret in place."`
+	RemoveSecret triggersRemoveSecret `cmd:"" help:"Take calls unsigned from now on."`
+	Delete       triggersDelete       `cmd:"" help:"Delete a trigger."`
+	Events       triggersEvents       `cmd:"" help:"List what happened to a trigger."`
+}
+
+// Help is shown with --help.
+func (Triggers) Help() string {
+	return example("hooktrail triggers create --name 'PR review' --agent $AGENT", "hooktrail triggers list")
+}
+
+// aTrigger is the flags and the argument of commands about one trigger.
+type aTrigger struct {
+	ID string `arg:"" help:"Id of the trigger."`
+	Server
+	Format
+}
+
+type triggersList struct {
+	Agent  string `help:"Only those of this agent." placeholder:"ID"`
+	Name   string `help:"Only those with this in their name." placeholder:"TEXT"`
+	Active *bool  `help:"Only active, or (--no-active) inactive ones." negatable:""`
+	Paging
+	Server
+	Format
+}
+
+// Help is shown with --help.
+func (triggersList) Help() string { return example("hooktrail triggers list --name review --active") }
+
+// Run lists.
+func (c *triggersList) Run(s *Session) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	head := []string{"ID", "NAME", "STATE", "SIGNED", "TOKEN", "LAST USED", "AGENT"}
+	return showList(s, c.Format, c.Paging, head, func(t hooktrail.Trigger) []cell {
+		return []cell{text("%s", t.ID), name(t.Name), activity(t.IsActive), yesNo(t.HasSecret), prefix(t.TokenPrefix), ago(t.LastUsedAt, "never"), text("%s", t.AgentID)}
+	}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Trigger], error) {
+		return connected.WebhookTriggers.List(ctx, hooktrail.ListTriggers{AgentID: c.Agent, Name: c.Name, IsActive: c.Active, ListOptions: part}, option)
+	})
+}
+
+func (s *Session) printTrigger(t hooktrail.Trigger, more ...field) error {
+	active := activity(t.IsActive)
+	if t.Deleted {
+		active = text("deleted")
+	}
+	options := compact(t.Options)
+	if options == "{}" {
+		options = ""
+	}
+	return s.printFields(append([]field{
+		{"Id", text("%s", t.ID)},
+		{"Name", text("%s", t.Name)},
+		{"State", active},
+		{"Agent", text("%s", t.AgentID)},
+		{"Signed", yesNo(t.HasSecret)},
+		{"Token", prefix(t.TokenPrefix)},
+		{"URL", text("%s", t.URL)},
+		{"Options", text("%s", options)},
+		{"Last used", moment(t.LastUsedAt, "never")},
+		{"Created", moment(&t.CreatedAt, "")},
+		{"Updated", moment(&t.UpdatedAt, "")},
+		{"Version", text("%d", t.Version)},
+	}, more...))
+}
+
+// printIssued prints a trigger with what is shown only once.
+func (s *Session) printIssued(f Format, t hooktrail.IssuedTrigger, answer hooktrail.Answer) error {
+	if f.json() {
+		if err := s.printAnswer(answer); err != nil {
+			return err
+		}
+	} else if err := s.printTrigger(
+		t.Trigger,
+		field{"New token", text("%s", string(t.Token))},
+		field{"New hook URL", text("%s", string(t.HookURL))},
+		field{"New secret", text("%s", string(t.Secret))},
+	); err != nil {
+		return err
+	}
+	switch {
+	case t.Token != "" && t.Secret != "":
+		s.shownOnce("the token, the hook URL (it holds the token) and the secret")
+	case t.Token != "":
+		s.shownOnce("the token and the hook URL (it holds the token)")
+	case t.Secret != "":
+		s.shownOnce("the secret")
+	}
+	return nil
+}
+
+type triggersGet struct {
+	AsOf string `help:"As it was at a time (RFC 3339) or just behind a position." placeholder:"TIME|POSITION"`
+	aTrigger
+}
+
+// Help is shown with --help.
+func (triggersGet) Help() string {
+	return example("hooktrail triggers get $TRIGGER --as-of 2026-01-31T12:00:00Z")
+}
+
+// Run shows.
+func (c *triggersGet) Run(s *Session) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	var answer hooktrail.Answer
+	option := hooktrail.WithAnswer(&answer)
+	var t *hooktrail.Trigger
+	if c.AsOf != "" {
+		t, err = connected.WebhookTriggers.GetAsOf(ctx, c.ID, c.AsOf, option)
+	} else {
+		t, err = connected.WebhookTriggers.Get(ctx, c.ID, option)
+	}
+	switch {
+	case err != nil:
+		return err
+	case c.json():
+		return s.printAnswer(answer)
+	}
+	return s.printTrigger(*t)
+}
+
+type triggersCreate struct {
+	Name           string `help:"Name to show." required:"" placeholder:"NAME"`
+	Agent          string `help:"Id of the agent to run." required:"" placeholder:"ID"`
+	GenerateSecret bool   `help:"Make a signing secret; calls must be signed then." xor:"secret"`
+	SecretFile     string `help:"File with a secret of your own, - for stdin." xor:"secret" placeholder:"FILE"`
+	Inactive       bool   `help:"Take no calls yet."`
+	Options        string `help:"Options: JSON, @FILE, or @- for stdin." placeholder:"JSON"`
+	Server
+	Format
+}
+
+// Help is shown with --help.
+func (triggersCreate) Help() string {
+	return example("hooktrail triggers create --name Reviews --agent $AGENT --generate-secret")
+}
+
+// Run creates.
+func (c *triggersCreate) Run(s *Session) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	request := hooktrail.CreateTrigger{AgentID: c.Agent, Name: c.Name, GenerateSecret: c.GenerateSecret}
+	if c.Inactive {
+		request.IsActive = new(false)
+	}
+	var err error
+	if request.Options, err = s.readJSON("options", c.Options); err != nil {
+		return err
+	}
+	if c.SecretFile != "" {
+		if request.Secret, err = s.readSecret(c.SecretFile); err != nil {
+			return err
+		}
+	}
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	var answer hooktrail.Answer
+	issued, err := connected.WebhookTriggers.Create(ctx, request, hooktrail.WithAnswer(&answer))
+	if err != nil {
+		return err
+	}
+	s.warn(answer)
+	return s.printIssued(c.Format, *issued, answer)
+}
+
+type triggersUpdate struct {
+	Name    *string `help:"New name." placeholder:"NAME"`
+	Agent   *string `help:"Agent to run from now on." placeholder:"ID"`
+	Active  *bool   `help:"Take calls, or (--no-active) take none." negatable:""`
+	Options string  `help:"Options to change, null removes one: JSON, @FILE or @-." placeholder:"JSON"`
+	aTrigger
+}
+
+// Help is shown with --help.
+func (triggersUpdate) Help() string {
+	return example(`hooktrail triggers update $TRIGGER --options '{"rate_limit": 300}'`)
+}
+
+// Run changes.
+func (c *triggersUpdate) Run(s *Session) error {
+	changes := hooktrail.UpdateTrigger{Name: c.Name, AgentID: c.Agent, IsActive: c.Active}
+	var err error
+	if changes.Options, err = s.readJSON("options", c.Options); err != nil {
+		return err
+	}
+	if changes == (hooktrail.UpdateTrigger{}) {
+		return usage("nothing is to be changed: say --name, --agent, --active, --no-active or --options")
+	}
+	return s.updateTrigger(c.aTrigger, changes)
+}
+
+func (s *Session) updateTrigger(c aTrigger, changes hooktrail.UpdateTrigger) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	var answer hooktrail.Answer
+	t, err := connected.WebhookTriggers.Update(ctx, c.ID, changes, hooktrail.WithAnswer(&answer))
+	if err != nil {
+		return err
+	}
+	s.warn(answer)
+	if c.json() {
+		return s.printAnswer(answer)
+	}
+	return s.printTrigger(*t)
+}
+
+type triggersEnable struct{ aTrigger }
+
+// Help is shown with --help.
+func (triggersEnable) Help() string { return example("hooktrail triggers enable $TRIGGER") }
+
+// Run enables.
+func (c *triggersEnable) Run(s *Session) error {
+	return s.updateTrigger(c.aTrigger, hooktrail.UpdateTrigger{IsActive: new(true)})
+}
+
+type triggersDisable struct{ aTrigger }
+
+// Help is shown with --help.
+func (triggersDisable) Help() string {
+	return "Once this has ended, no later call is accepted, on any replica.\n\n" + example("hooktrail triggers disable $TRIGGER")
+}
+
+// Run disables.
+func (c *triggersDisable) Run(s *Session) error {
+	return s.updateTrigger(c.aTrigger, hooktrail.UpdateTrigger{IsActive: new(false)})
+}
+
+// grace is the flag of rotations.
+type grace struct {
+	GracePeriod *time.Duration `help:"How long the old one works too; default a day, 0s ends it." placeholder:"24h"`
+}
+
+func (g grace) seconds() *int {
+	if g.GracePeriod == nil {
+		return nil
+	}
+	return new(int(g.GracePeriod.Seconds()))
+}
+
+// Validate is called by the parser.
+func (g grace) Validate() error {
+	if g.GracePeriod != nil && (*g.GracePeriod < 0 || *g.GracePeriod%time.Second != 0) {
+		return usage("--grace-period must be whole seconds, 0s or more")
+	}
+	return nil
+}
+
+type triggersRotateToken struct {
+	grace
+	aTrigger
+}
+
+// Help is shown with --help.
+func (triggersRotateToken) Help() string {
+	return example("hooktrail triggers rotate-token $TRIGGER --grace-period 1h")
+}
+
+// Run rotates.
+func (c *triggersRotateToken) Run(s *Session) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	var answer hooktrail.Answer
+	issued, err := connected.WebhookTriggers.RotateToken(ctx, c.ID, hooktrail.RotateToken{GracePeriod: c.seconds()}, hooktrail.WithAnswer(&answer))
+	if err != nil {
+		return err
+	}
+	return s.printIssued(c.Format, *issued, answer)
+}
+
+type triggersRotateSecret struct {
+	grace
+	SecretFile string `help:"File with a secret of your own, - for stdin." placeholder:"FILE"`
+	aTrigger
+}
+
+// Help is shown with --help.
+func (triggersRotateSecret) Help() string {
+	return example("hooktrail triggers rotate-secret $TRIGGER --grace-period 0s")
+}
+
+// Run rotates.
+func (c *triggersRotateSecret) Run(s *Session) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	rotation := hooktrail.RotateSecret{GracePeriod: c.seconds()}
+	var err error
+	if c.SecretFile != "" {
+		if rotation.Secret, err = s.readSecret(c.SecretFile); err != nil {
+			return err
+		}
+	}
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	var answer hooktrail.Answer
+	issued, err := connected.WebhookTriggers.RotateSecret(ctx, c.ID, rotation, hooktrail.WithAnswer(&answer))
+	if err != nil {
+		return err
+	}
+	return s.printIssued(c.Format, *issued, answer)
+}
+
+type triggersRemoveSecret struct {
+	ID string `arg:"" help:"Id of the trigger."`
+	Confirmation
+	Server
+}
+
+// Help is shown with --help.
+func (triggersRemoveSecret) Help() string {
+	return example("hooktrail triggers remove-secret $TRIGGER --yes")
+}
+
+// Run removes.
+func (c *triggersRemoveSecret) Run(s *Session) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	if err := s.confirm(c.Confirmation, "Take unsigned calls of trigger %s?", c.ID); err != nil {
+		return err
+	}
+	if err := connected.WebhookTriggers.RemoveSecret(ctx, c.ID); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Err, "trigger %s takes unsigned calls\n", c.ID)
+	return nil
+}
+
+type triggersDelete struct {
+	ID string `arg:"" help:"Id of the trigger."`
+	Confirmation
+	Server
+}
+
+// Help is shown with --help.
+func (triggersDelete) Help() string {
+	return "Its tokens and secrets end at once; its past stays readable.\n\n" + example("hooktrail triggers delete $TRIGGER --yes")
+}
+
+// Run deletes.
+func (c *triggersDelete) Run(s *Session) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	if err := s.confirm(c.Confirmation, "Delete trigger %s, its tokens and its secrets?", c.ID); err != nil {
+		return err
+	}
+	if err := connected.WebhookTriggers.Delete(ctx, c.ID); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Err, "trigger %s is deleted\n", c.ID)
+	return nil
+}
+
+type triggersEvents struct {
+	Type  string `help:"Only those of this type." placeholder:"TYPE"`
+	After *int64 `help:"Onwards from behind this position, 0 for all." placeholder:"POSITION"`
+	Paging
+	aTrigger
+}
+
+// Help is shown with --help.
+func (triggersEvents) Help() string {
+	return "The newest first; with --after, in the order in which they happened.\n\n" + example("hooktrail triggers events $TRIGGER --after 0")
+}
+
+// Run lists.
+func (c *triggersEvents) Run(s *Session) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	return showList(s, c.Format, c.Paging, eventHead, eventRow, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Event], error) {
+		return connected.WebhookTriggers.Events(ctx, c.ID, hooktrail.ListEvents{Type: c.Type, After: c.After, ListOptions: part}, option)
+	})
+}
