@@ -31,7 +31,7 @@ var schemathesis = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(filepath.Dir(binary), "schemathesis")
 	for _, step := range [][]string{
 		{python3, "-m", "venv", dir},
-		{filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", filepath.Join(contractDir, "requirements.txt")},
+		{filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--requirement", filepath.Join(contractDir, "requirements.txt")},
 	} {
 		if output, err := exec.CommandContext(ctx, step[0], step[1:]...).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("this test needs Schemathesis from PyPI: %v: %w\n%s", step, err, output)
@@ -60,7 +60,7 @@ func TestGeneratedRequests(t *testing.T) {
 		}](t, service.get("/api/v1/me"))
 		env := environment{
 			"HOOKTRAIL_API_KEY": s.key, "HOOKTRAIL_OWN_KEY_ID": me.APIKey.ID, "HOOKTRAIL_TRIGGER_TOKEN": service.echoTrigger().Token,
-			"PYTHONPATH": config, "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "*",
+			"PYTHONPATH": config, "PYTHONPYCACHEPREFIX": filepath.Join(filepath.Dir(tool), "compiled"), "NO_PROXY": "*",
 		}
 		runs := []string{"examples,fuzzing"}
 		if s.dialect == onPostgres {
