@@ -170,6 +170,10 @@ func holdsNUL(value []byte) bool {
 func fieldsOf(target reflect.Value) map[string]reflect.Value {
 	fields := map[string]reflect.Value{}
 	for i := range target.NumField() {
+		if target.Type().Field(i).Anonymous {
+			maps.Copy(fields, fieldsOf(target.Field(i)))
+			continue
+		}
 		name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ",")
 		fields[name] = target.Field(i)
 	}

@@ -130,7 +130,7 @@ func (s *Server) routes() {
 	f.Post("/api/v1/hooks/:token", s.hook)
 	f.Post("/hooks/:token", s.hook)
 
-	for _, triggers := range []string{"/api/v1/webhook-triggers", "/api/v1/triggers"} {
+	for _, triggers := range []string{"/api/v1/webhook-triggers", newerTriggers} {
 		f.Post(triggers, s.need(apikey.TriggersWrite), s.createTrigger)
 		f.Get(triggers, s.need(apikey.TriggersRead), s.listTriggers)
 		f.Get(triggers+"/:id", s.need(apikey.TriggersRead), s.getTrigger)

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,21 +14,89 @@ import (
 	"hooktrail/domain/fault"
 )
 
+const newerTriggers = "/api/v1/triggers"
+
+// source is what newer clients know a trigger to have: where its calls come from, and what is
+// set for that. Ours come from webhooks, for which everything is set by options.
+type source struct {
+	Source       string   `json:"source"`
+	SourceConfig struct{} `json:"source_config"`
+	ReplyConfig  struct{} `json:"reply_config"`
+}
+
+var webhook = source{Source: "webhook"}
+
+type (
+	sourcedTrigger struct {
+		application.TriggerView
+		source
+	}
+	sourcedIssue struct {
+		application.IssuedTrigger
+		source
+	}
+)
+
+// forNewer gives a trigger as the path's clients know it.
+func forNewer(c *fiber.Ctx, trigger any) any {
+	if strings.HasPrefix(c.Path(), newerTriggers) {
+		switch t := trigger.(type) {
+		case application.TriggerView:
+			return sourcedTrigger{t, webhook}
+		case application.IssuedTrigger:
+			return sourcedIssue{t, webhook}
+		}
+	}
+	return trigger
+}
+
+// askedSource is what a request says of a trigger's source.
+type askedSource struct {
+	Source       *string         `json:"source"`
+	SourceConfig json.RawMessage `json:"source_config"`
+	ReplyConfig  json.RawMessage `json:"reply_config"`
+}
+
+// check warns of what has no effect. It is not refused: clients of several versions send more
+// than we know.
+func (a askedSource) check(warnings []string) ([]string, error) {
+	if a.Source != nil && *a.Source != webhook.Source {
+		warnings = append(warnings, `source was ignored: it is "webhook" for every trigger of this server`)
+	}
+	wrong := map[string]string{}
+	for name, value := range map[string]json.RawMessage{"source_config": a.SourceConfig, "reply_config": a.ReplyConfig} {
+		var settings map[string]json.RawMessage
+		if len(value) > 0 && json.Unmarshal(value, &settings) != nil {
+			wrong[name] = "must be an object"
+		} else if len(settings) > 0 {
+			warnings = append(warnings, name+" was ignored: what can be set for webhooks is in options")
+		}
+	}
+	slices.Sort(warnings)
+	return warnings, fault.Fields(wrong)
+}
+
 func (s *Server) createTrigger(c *fiber.Ctx) error {
-	var command application.CreateTrigger
+	var request struct {
+		application.CreateTrigger
+		askedSource
+	}
 	// One client asks for a secret by the name of the field that it gets back.
-	warnings, err := s.decode(c, &command, map[string]string{"has_secret": "generate_secret"})
+	warnings, err := s.decode(c, &request, map[string]string{"has_secret": "generate_secret"})
+	if err == nil {
+		warnings, err = request.check(warnings)
+	}
 	if err != nil {
 		return err
 	}
 	ctx, cancel := s.contextOf()
 	defer cancel()
-	issued, err := s.app.CreateTrigger(ctx, callerOf(c), command)
+	issued, err := s.app.CreateTrigger(ctx, callerOf(c), request.CreateTrigger)
 	if err != nil {
 		return err
 	}
 	c.Set(fiber.HeaderLocation, strings.TrimSuffix(c.Path(), "/")+"/"+issued.ID)
-	return versioned(c, fiber.StatusCreated, issued, issued.Version, warnings)
+	return versioned(c, fiber.StatusCreated, forNewer(c, issued), issued.Version, warnings)
 }
 
 func (s *Server) listTriggers(c *fiber.Ctx) error {
@@ -48,7 +118,11 @@ func (s *Server) listTriggers(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return list(c, page, p)
+	shown := application.Page[any]{Total: page.Total, Next: page.Next}
+	for _, view := range page.Items {
+		shown.Items = append(shown.Items, forNewer(c, view))
+	}
+	return list(c, shown, p)
 }
 
 func (s *Server) getTrigger(c *fiber.Ctx) error {
@@ -63,13 +137,13 @@ func (s *Server) getTrigger(c *fiber.Ctx) error {
 		if err != nil {
 			return err
 		}
-		return data(c, fiber.StatusOK, view, nil)
+		return data(c, fiber.StatusOK, forNewer(c, view), nil)
 	}
 	view, err := s.app.GetTrigger(ctx, callerOf(c), c.Params("id"))
 	if err != nil {
 		return err
 	}
-	return versioned(c, fiber.StatusOK, view, view.Version, nil)
+	return versioned(c, fiber.StatusOK, forNewer(c, view), view.Version, nil)
 }
 
 func asOf(text string) (application.Moment, error) {
@@ -84,8 +158,14 @@ func asOf(text string) (application.Moment, error) {
 }
 
 func (s *Server) updateTrigger(c *fiber.Ctx) error {
-	var command application.UpdateTrigger
-	warnings, err := s.decode(c, &command, nil)
+	var request struct {
+		application.UpdateTrigger
+		askedSource
+	}
+	warnings, err := s.decode(c, &request, nil)
+	if err == nil {
+		warnings, err = request.check(warnings)
+	}
 	if err != nil {
 		return err
 	}
@@ -95,11 +175,11 @@ func (s *Server) updateTrigger(c *fiber.Ctx) error {
 	}
 	ctx, cancel := s.contextOf()
 	defer cancel()
-	view, err := s.app.UpdateTrigger(ctx, callerOf(c), c.Params("id"), command, version)
+	view, err := s.app.UpdateTrigger(ctx, callerOf(c), c.Params("id"), request.UpdateTrigger, version)
 	if err != nil {
 		return err
 	}
-	return versioned(c, fiber.StatusOK, view, view.Version, warnings)
+	return versioned(c, fiber.StatusOK, forNewer(c, view), view.Version, warnings)
 }
 
 func (s *Server) deleteTrigger(c *fiber.Ctx) error {
@@ -153,7 +233,7 @@ func (s *Server) rotateToken(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return versioned(c, fiber.StatusOK, issued, issued.Version, warnings)
+	return versioned(c, fiber.StatusOK, forNewer(c, issued), issued.Version, warnings)
 }
 
 func (s *Server) rotateSecret(c *fiber.Ctx) error {
@@ -172,7 +252,7 @@ func (s *Server) rotateSecret(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return versioned(c, fiber.StatusOK, issued, issued.Version, warnings)
+	return versioned(c, fiber.StatusOK, forNewer(c, issued), issued.Version, warnings)
 }
 
 func (s *Server) removeSecret(c *fiber.Ctx) error {

@@ -64,7 +64,7 @@ func TestCreateTrigger(t *testing.T) {
 			{
 				name: "unknown fields", given: anAgent, method: "POST", path: triggers, status: 201,
 				body:     `{"agent_id": "{agent}", "name": "A", "source": "github", "colour": "red"}`,
-				contains: []string{`"warnings":["unknown field \"colour\" was ignored","unknown field \"source\" was ignored"]`}, events: created,
+				contains: []string{`"warnings":["source was ignored: it is \"webhook\" for every trigger of this server","unknown field \"colour\" was ignored"]`}, events: created,
 			},
 			{
 				name: "unknown options", given: anAgent, method: "POST", path: triggers, status: 400,
@@ -294,5 +294,32 @@ func TestLastUsed(t *testing.T) {
 		var list []json.RawMessage
 		a.must(t, 200, &list, "GET", triggers, "")
 		require.Contains(t, string(list[0]), "last_used_at")
+	})
+}
+
+// TestTriggersOfNewerClients: to them a trigger has a source, with settings of its own.
+func TestTriggersOfNewerClients(t *testing.T) {
+	const newer = "/api/v1/triggers"
+	eachDialect(t, func(t *testing.T, a *api) {
+		play(t, a, []scenario{
+			{
+				name: "as newer clients know it", given: anAgent, method: "POST", path: newer, status: 201, events: []string{"trigger.created"},
+				body:     `{"agent_id": "{agent}", "name": "A", "has_secret": true, "source": "webhook", "source_config": {}, "reply_config": null}`,
+				contains: []string{`"source":"webhook","source_config":{},"reply_config":{}`, `"secret":"`}, lacks: []string{"warnings"},
+			},
+			{
+				name: "with settings for other sources", given: anAgent, method: "POST", path: newer, status: 201, events: []string{"trigger.created"},
+				body:     `{"agent_id": "{agent}", "name": "A", "sourceConfig": {"channel": "C1"}, "reply_config": {"thread": true}}`,
+				contains: []string{`"warnings":["reply_config was ignored: what can be set for webhooks is in options","source_config was ignored: what can be set for webhooks is in options"]`},
+			},
+			{name: "with settings of other types", given: anAgent, method: "POST", path: newer, body: `{"agent_id": "{agent}", "name": "A", "source": 1, "source_config": [1]}`, status: 400, contains: []string{`"source":"must be a string`}},
+			{name: "with lists for settings", given: anAgent, method: "POST", path: newer, body: `{"agent_id": "{agent}", "name": "A", "source_config": [1], "reply_config": "x"}`, status: 400, contains: []string{`"source_config":"must be an object"`, `"reply_config":"must be an object"`}},
+			{name: "changed to another source", given: aTrigger(""), method: "PATCH", path: newer + "/{trigger}", body: `{"source": "slack"}`, status: 200, contains: []string{`"source":"webhook"`, `source was ignored`, `"version":1`}},
+			{name: "changed as newer clients do", given: aTrigger(""), method: "PATCH", path: newer + "/{trigger}", body: `{"source": "webhook", "name": "B"}`, status: 200, contains: []string{`"name":"B"`, `"source":"webhook","source_config":{},"reply_config":{}`}, events: []string{"trigger.renamed"}},
+			{name: "shown to newer clients", given: aTrigger(""), method: "GET", path: newer + "/{trigger}", status: 200, contains: []string{`"source":"webhook","source_config":{},"reply_config":{}`}},
+			{name: "shown to older clients", given: aTrigger(""), method: "GET", path: triggers + "/{trigger}", status: 200, lacks: []string{`"source`, `"reply_config"`}},
+			{name: "listed to newer clients", given: aTrigger(""), method: "GET", path: newer + "?limit=1", status: 200, contains: []string{`"source":"webhook","source_config":{},"reply_config":{}`, `"meta"`}},
+			{name: "token rotated by newer clients", given: aTrigger(""), method: "POST", path: newer + "/{trigger}/rotate-token", status: 200, contains: []string{`"token":"wht_`, `"source":"webhook"`}, events: []string{"trigger.token_rotated"}},
+		})
 	})
 }
