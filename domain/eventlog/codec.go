@@ -17,6 +17,9 @@ func (Base) isEvent() {}
 // Upcast turns the stored data of one schema version into that of the next.
 type Upcast func(data []byte) ([]byte, error)
 
+// Unchanged is the upcast to a version that has only got fields that may be absent.
+func Unchanged(data []byte) ([]byte, error) { return data, nil }
+
 type eventType struct {
 	name    string
 	schema  int

@@ -125,6 +125,10 @@ func fieldsOf(target reflect.Value) map[string]reflect.Value {
 	fields := map[string]reflect.Value{}
 	for i := range target.NumField() {
 		name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ",")
+		if name == "" && target.Type().Field(i).Anonymous {
+			maps.Copy(fields, fieldsOf(target.Field(i)))
+			continue
+		}
 		fields[name] = target.Field(i)
 	}
 	return fields
