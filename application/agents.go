@@ -16,18 +16,44 @@ type AgentRequest struct {
 	Name           *string         `json:"name"`
 	Type           *string         `json:"type"`
 	Description    *string         `json:"description"`
-	Runner         *agent.Runner   `json:"runner"`
+	Runner         *RunnerRequest  `json:"runner"`
 	InputSchema    json.RawMessage `json:"input_schema"`
 	TimeoutSeconds *int            `json:"timeout_seconds"`
 	Retry          *agent.Retry    `json:"retry"`
 	MaxConcurrency *int            `json:"max_concurrency"`
 }
 
+// RunnerRequest is a runner with the credential for it, which is kept apart. nil keeps the
+// credential that there is, "" removes it.
+type RunnerRequest struct {
+	agent.Runner
+	APIKey *string `json:"api_key"` // of the kind openai
+	Token  *string `json:"token"`   // of the kind a2a
+}
+
+// credential gives what the request says about the credential.
+func (r *RunnerRequest) credential() (*string, error) {
+	if r == nil {
+		return nil, nil
+	}
+	fields := map[string]*string{agent.CredentialField(agent.RunnerOpenAI): r.APIKey, agent.CredentialField(agent.RunnerA2A): r.Token}
+	own := agent.CredentialField(r.Kind)
+	wrong := map[string]string{}
+	for field, given := range fields {
+		if field != own && given != nil && *given != "" {
+			wrong[field] = "does not belong to a runner of the kind " + r.Kind
+		}
+	}
+	return fields[own], fault.Fields(wrong)
+}
+
 func (r AgentRequest) apply(s agent.Settings) agent.Settings {
 	set(&s.Name, r.Name)
 	set(&s.Type, r.Type)
 	set(&s.Description, r.Description)
-	set(&s.Runner, r.Runner)
+	if r.Runner != nil {
+		s.Runner = r.Runner.Runner
+	}
 	set(&s.TimeoutSeconds, r.TimeoutSeconds)
 	set(&s.Retry, r.Retry)
 	set(&s.MaxConcurrency, r.MaxConcurrency)
@@ -62,8 +88,17 @@ func (app *Application) CreateAgent(ctx context.Context, caller Caller, r AgentR
 	if err != nil {
 		return IssuedAgent{}, err
 	}
+	signing := credentialID(keep)
+	credential, sealed, err := app.agentCredential(caller.WorkspaceID, stream, r.Runner)
+	if err != nil {
+		return IssuedAgent{}, err
+	}
+	if credential != nil && credential.ID == "" {
+		credential = nil
+	}
+	keep = append(keep, sealed...)
 	state, err := change(ctx, app, agent.Codec, caller.WorkspaceID, stream, caller.metadata(), func(agent.Agent) (decision, error) {
-		events, err := agent.Register(settings, app.config.AllowCommandRunner, credentialID(keep))
+		events, err := agent.Register(settings, app.config.AllowCommandRunner, signing, credential)
 		return decision{events: events, keep: keep}, err
 	})
 	if err != nil {
@@ -96,6 +131,28 @@ func (app *Application) agentSecret(workspace string, owner eventlog.StreamID, k
 	return secret, []eventlog.Credential{{ID: id, WorkspaceID: workspace, Owner: owner, Sealed: sealed}}, nil
 }
 
+// agentCredential seals the credential that a request brings. It is nil when the request says
+// nothing about it, and has no id when it is to be removed.
+func (app *Application) agentCredential(workspace string, owner eventlog.StreamID, r *RunnerRequest) (*agent.Credential, []eventlog.Credential, error) {
+	secret, err := r.credential()
+	if err != nil || secret == nil {
+		return nil, nil, err
+	}
+	if *secret == "" {
+		return &agent.Credential{}, nil, nil
+	}
+	id := app.NewID()
+	credential, err := agent.NewCredential(agent.CredentialField(r.Kind), id, *secret)
+	if err != nil {
+		return nil, nil, err
+	}
+	sealed, err := app.Secrets.Seal([]byte(*secret), id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return credential, []eventlog.Credential{{ID: id, WorkspaceID: workspace, Owner: owner, Sealed: sealed}}, nil
+}
+
 func (app *Application) changeAgent(ctx context.Context, caller Caller, id string, ifVersion int64, decide func(agent.Agent) (decision, error)) (agent.Agent, error) {
 	return change(ctx, app, agent.Codec, caller.WorkspaceID, eventlog.Stream(eventlog.AgentStream, id), caller.metadata(), func(a agent.Agent) (decision, error) {
 		if a.Version == 0 || a.Archived || a.WorkspaceID != caller.WorkspaceID {
@@ -121,8 +178,17 @@ func (app *Application) UpdateAgent(ctx context.Context, caller Caller, id strin
 				return decision{}, err
 			}
 		}
-		events, err := a.Update(settings, app.config.AllowCommandRunner, credentialID(keep))
-		return decision{events: events, keep: keep}, err
+		signing := credentialID(keep)
+		credential, sealed, err := app.agentCredential(caller.WorkspaceID, eventlog.Stream(eventlog.AgentStream, id), r.Runner)
+		if err != nil {
+			return decision{}, err
+		}
+		events, forget, err := a.Update(settings, app.config.AllowCommandRunner, signing, credential)
+		d := decision{events: events, keep: append(keep, sealed...)}
+		if forget != "" {
+			d.forget = []string{forget}
+		}
+		return d, err
 	})
 	if err != nil {
 		return IssuedAgent{}, err
@@ -140,7 +206,10 @@ func (app *Application) ArchiveAgent(ctx context.Context, caller Caller, id stri
 		events, err := a.Archive(triggers)
 		var forget []string
 		if a.SigningSecretID != "" && triggers == 0 {
-			forget = []string{a.SigningSecretID}
+			forget = append(forget, a.SigningSecretID)
+		}
+		if a.Credential != nil && triggers == 0 {
+			forget = append(forget, a.Credential.ID)
 		}
 		return decision{events: events, forget: forget}, err
 	})

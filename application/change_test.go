@@ -106,7 +106,7 @@ func TestTheSecretShownIsTheSecretKept(t *testing.T) {
 	w := embedded(t)
 	other := w.replica()
 	echo := other.agent(nil)
-	overHTTP := application.AgentRequest{Runner: &agent.Runner{Kind: agent.RunnerHTTP, URL: "https://agent.example.com"}}
+	overHTTP := application.AgentRequest{Runner: runsOn(agent.Runner{Kind: agent.RunnerHTTP, URL: "https://agent.example.com"})}
 	require.Empty(t, echo.SigningSecret)
 	var first application.IssuedAgent
 	app := w.replica(watching(&watched{append: func(eventlog.Append) error {

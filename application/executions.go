@@ -6,7 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"strings"
 	"time"
 	"unicode"
@@ -131,7 +131,7 @@ func (app *Application) CancelExecution(ctx context.Context, caller Caller, id, 
 		return decision{events: events, due: true}, err // it may have held back another of its agent
 	})
 	if err == nil {
-		app.running.cancel(id, errCancelled)
+		app.running.cancel(id, ErrCancelled)
 	}
 	return view, err
 }
@@ -192,7 +192,7 @@ func (app *Application) ReportExecution(ctx context.Context, caller Caller, id s
 			events, err := x.Fail(failure, agent.Retry{}, 0, app.Now())
 			return decision{events: events}, err
 		}
-		events, err := x.Complete(digestOf(r.Output))
+		events, err := x.Complete(digestOf(r.Output), nil)
 		return decision{events: events, payload: r.Output}, err
 	})
 }
@@ -249,4 +249,9 @@ const awaitPause = 25 * time.Millisecond
 // awaitPoll is how soon an end is seen of which nobody told this process.
 const awaitPoll = time.Second
 
-var errCancelled = fmt.Errorf("the execution was cancelled")
+// ErrCancelled is the cause of the end of a run whose execution has ended otherwise: somebody
+// cancelled it.
+var ErrCancelled = errors.New("the execution was cancelled")
+
+// errTakenOver is the cause of the end of a run whose execution runs elsewhere by now.
+var errTakenOver = errors.New("the execution was taken over")

@@ -237,7 +237,7 @@ func TestReportExecution(t *testing.T) {
 	}
 	onBoth(t, func(w *world) {
 		app := w.replica()
-		runs := app.agent(func(r *application.AgentRequest) { r.Runner = &agent.Runner{Kind: agent.RunnerNone} })
+		runs := app.agent(func(r *application.AgentRequest) { r.Runner = runsOn(agent.Runner{Kind: agent.RunnerNone}) })
 		made := app.trigger(runs.ID, nil)
 		require.Empty(w, app.claim("worker-1"))
 		for name, c := range good {

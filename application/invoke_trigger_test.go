@@ -199,7 +199,7 @@ func TestATokenOfAnArchivedAgent(t *testing.T) {
 func TestIdempotency(t *testing.T) {
 	onBoth(t, func(w *world) {
 		app, replica := w.replica(), w.replica()
-		runs := app.agent(func(r *application.AgentRequest) { r.Runner = &agent.Runner{Kind: agent.RunnerNone} })
+		runs := app.agent(func(r *application.AgentRequest) { r.Runner = runsOn(agent.Runner{Kind: agent.RunnerNone}) })
 		made, other := app.trigger(runs.ID, nil), app.trigger(runs.ID, nil)
 		keyed := func(token, body string) application.Call {
 			c := call(token, "", body)

@@ -97,7 +97,7 @@ func TestWhatOneReplicaChangesTheNextCallOnAnotherObeys(t *testing.T) {
 			s.here.accepted(s.call)
 		},
 		"another runner": func(s scene) {
-			_, err := s.there.UpdateAgent(s.Context(), s.caller(), s.made.AgentID, application.AgentRequest{Runner: &agent.Runner{Kind: agent.RunnerNone}}, 0)
+			_, err := s.there.UpdateAgent(s.Context(), s.caller(), s.made.AgentID, application.AgentRequest{Runner: runsOn(agent.Runner{Kind: agent.RunnerNone})}, 0)
 			require.NoError(s, err)
 			s.here.accepted(s.call)
 			events, err := s.here.store.List(s.Context(), application.EventFilter{WorkspaceID: s.workspace, Type: "trigger.invoked", Limit: 1})

@@ -42,82 +42,98 @@ func (app *Application) RunExecution(ctx context.Context, claimed Claimed) {
 		app.Observe.AttemptStarted(started.Sub(claimed.CreatedAt))
 	}
 
-	output, err := app.attempt(running, claimed)
+	result, err := app.attempt(running, claimed)
 	outcome := "completed"
 	switch {
 	case ctx.Err() != nil:
 		return
-	case errors.Is(context.Cause(running), errCancelled):
+	case context.Cause(running) != nil:
 		outcome = "cancelled"
 	default:
 		if err != nil {
 			outcome = "failed"
 		}
-		app.recordOutcome(ctx, claimed, output, err)
+		app.recordOutcome(ctx, claimed, result, err)
 	}
 	app.Observe.AttemptEnded(claimed.Agent.Runner.Kind, outcome, app.Now().Sub(started))
 }
 
 // attempt runs the agent. A panic on the way is a failed attempt: it must not end the
 // process, and with it the runs of others.
-func (app *Application) attempt(ctx context.Context, claimed Claimed) (output []byte, err error) {
+func (app *Application) attempt(ctx context.Context, claimed Claimed) (result Result, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			output, err = nil, fmt.Errorf("the attempt panicked: %v\n%s", reason, debug.Stack())
+			result, err = Result{}, fmt.Errorf("the attempt panicked: %v\n%s", reason, debug.Stack())
 		}
 	}()
 	if claimed.InputErased {
-		return nil, &RunError{Code: "input_erased", Message: "the input of this execution has been erased", Final: true}
+		return Result{}, &RunError{Code: "input_erased", Message: "the input of this execution has been erased", Final: true}
 	}
 	input, err := payload.InputJSON(claimed.MediaType, claimed.Input)
 	if err != nil {
-		return nil, &RunError{Code: "invalid_input", Message: err.Error(), Final: true}
+		return Result{}, &RunError{Code: "invalid_input", Message: err.Error(), Final: true}
 	}
 	run := Run{
 		ExecutionID: claimed.Execution.ID, AgentID: claimed.Agent.ID, WorkspaceID: claimed.Execution.WorkspaceID,
 		TriggerID: claimed.Execution.TriggerID, Attempt: claimed.Execution.Attempt, Runner: claimed.Agent.Runner, Input: input,
 	}
 	if id := claimed.Agent.SigningSecretID; id != "" {
-		sealed, found, err := app.Store.Sealed(ctx, id)
+		secret, found, err := app.openSecret(ctx, id)
 		if err != nil {
-			return nil, err
+			return Result{}, err
 		}
 		if !found {
 			// The agent was archived meanwhile. Its host is used to signed requests: it gets no other.
-			return nil, &RunError{Code: RunInvalidRunner, Message: "the agent has no signing secret any more", Final: true}
+			return Result{}, &RunError{Code: RunInvalidRunner, Message: "the agent has no signing secret any more", Final: true}
 		}
-		secret, err := app.Secrets.Open(sealed, id)
+		run.SigningSecret = secret
+	}
+	if credential := claimed.Agent.Credential; credential != nil {
+		secret, found, err := app.openSecret(ctx, credential.ID)
 		if err != nil {
-			return nil, err
+			return Result{}, err
 		}
-		run.SigningSecret = string(secret)
+		if !found {
+			// Replaced since this attempt was claimed: the next one is made with the new one.
+			return Result{}, &RunError{Code: RunInvalidRunner, Message: "the agent's credential was replaced or removed as this attempt began"}
+		}
+		run.Credential = secret
 	}
 	timeout := time.Duration(claimed.Agent.TimeoutSeconds) * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	output, err = app.Runner.Run(ctx, run)
+	result, err = app.Runner.Run(ctx, run)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, &RunError{Code: "timeout", Message: fmt.Sprintf("the agent did not answer within %s", timeout)}
+		return Result{}, &RunError{Code: RunTimedOut, Message: fmt.Sprintf("the agent did not answer within %s", timeout)}
 	}
 	if err == nil {
-		if _, invalid := payload.CheckJSON(output); invalid != nil {
-			return nil, &RunError{Code: "invalid_output", Message: "the agent's answer is not JSON that can be kept: " + invalid.Error(), Final: true}
+		if _, invalid := payload.CheckJSON(result.Output); invalid != nil {
+			return Result{}, &RunError{Code: RunInvalidOutput, Message: "the agent's answer is not JSON that can be kept: " + invalid.Error(), Final: true}
 		}
 	}
-	return output, err
+	return result, err
+}
+
+func (app *Application) openSecret(ctx context.Context, credentialID string) (string, bool, error) {
+	sealed, found, err := app.Store.Sealed(ctx, credentialID)
+	if err != nil || !found {
+		return "", false, err
+	}
+	secret, err := app.Secrets.Open(sealed, credentialID)
+	return string(secret), err == nil, err
 }
 
 // recordOutcome appends the end of an attempt. While the store is away it tries again until
 // ctx ends: an execution without a recorded end would count as running for as long as this
 // worker lives. When the execution has moved on (cancelled, or taken over) the result does
 // not count.
-func (app *Application) recordOutcome(ctx context.Context, claimed Claimed, output []byte, failed error) {
+func (app *Application) recordOutcome(ctx context.Context, claimed Claimed, result Result, failed error) {
 	x := claimed.Execution
 	// The end of a run makes room where an agent runs as many as it may.
-	d := decision{payload: output, due: failed != nil || claimed.Agent.MaxConcurrency > 0}
+	d := decision{payload: result.Output, due: failed != nil || claimed.Agent.MaxConcurrency > 0}
 	var err error
 	if failed == nil {
-		d.events, err = x.Complete(digestOf(output))
+		d.events, err = x.Complete(digestOf(result.Output), result.TokenUsage)
 	} else {
 		d.payload = nil
 		d.events, err = x.Fail(app.failureOf(failed), claimed.Agent.Retry, app.Jitter(), app.Now())
@@ -170,7 +186,7 @@ func (app *Application) StopCancelled(ctx context.Context) error {
 	}
 	ended, err := app.Queue.Ended(ctx, ids)
 	for _, id := range ended {
-		app.running.cancel(id, errCancelled)
+		app.running.cancel(id, ErrCancelled)
 	}
 	return err
 }
@@ -202,7 +218,7 @@ func (s *runningSet) add(id string, cancel context.CancelCauseFunc) (remove func
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if earlier := s.runs[id]; earlier != nil {
-		earlier.cancel(errCancelled)
+		earlier.cancel(errTakenOver)
 	}
 	s.runs[id] = run
 	return func() {

@@ -22,7 +22,10 @@ import (
 // inProcess is an agent that is a function of the test.
 type inProcess func(ctx context.Context, run application.Run) ([]byte, error)
 
-func (f inProcess) Run(ctx context.Context, run application.Run) ([]byte, error) { return f(ctx, run) }
+func (f inProcess) Run(ctx context.Context, run application.Run) (application.Result, error) {
+	output, err := f(ctx, run)
+	return application.Result{Output: output}, err
+}
 
 func running(agent inProcess) func(*setup) { return func(s *setup) { s.parts.Runner = agent } }
 
@@ -357,7 +360,7 @@ func TestRequestsAreSignedOrNotMade(t *testing.T) {
 		return []byte(`1`), nil
 	}))
 	runs := app.agent(func(r *application.AgentRequest) {
-		r.Runner = &agent.Runner{Kind: agent.RunnerHTTP, URL: "https://agent.example.com"}
+		r.Runner = runsOn(agent.Runner{Kind: agent.RunnerHTTP, URL: "https://agent.example.com"})
 	})
 	for range 2 {
 		_, err := app.ExecuteAgent(t.Context(), w.caller(), runs.ID, application.ExecuteAgent{})

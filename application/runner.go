@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hooktrail/domain/agent"
+	"hooktrail/domain/execution"
 )
 
 // Run is one attempt at an execution.
@@ -19,6 +20,16 @@ type Run struct {
 	Metadata map[string]string
 	// SigningSecret is the agent's secret by Standard Webhooks (whsec_…); "" sends unsigned.
 	SigningSecret string
+	// Credential is the key or token that the agent is called with; "" is none.
+	Credential string
+}
+
+// Result is what a run gave.
+type Result struct {
+	// Output is one JSON value that CheckJSON of package payload takes.
+	Output []byte
+	// TokenUsage is nil where nothing counts tokens.
+	TokenUsage *execution.TokenUsage
 }
 
 // The codes of a RunError.
@@ -32,6 +43,11 @@ const (
 	RunUnreachable      = "agent_unreachable"  // no connection to the agent, or it broke
 	RunAgentFailed      = "agent_failed"       // the agent answered, or ended, with a failure
 	RunOutputTooLarge   = "output_too_large"   // the agent's output exceeds the limit
+	RunInvalidOutput    = "invalid_output"     // the agent's answer is not of the form that it must have
+	RunOutputTruncated  = "output_truncated"   // a model's answer was cut off at its most tokens
+	RunContentFiltered  = "content_filtered"   // a model's answer was withheld by its provider, or refused
+	RunInputRequired    = "input_required"     // the agent asks something back, which nobody can answer
+	RunAuthRequired     = "auth_required"      // the agent asks for a credential
 )
 
 // RunError is a failed attempt. Its text is shown to users and holds no secret of ours: no
@@ -52,9 +68,10 @@ func (e *RunError) Error() string { return e.Code + ": " + e.Message }
 // Unwrap gives the cause.
 func (e *RunError) Unwrap() error { return e.Cause }
 
-// AgentRunner runs an attempt and gives its output: one JSON value that CheckJSON of package
-// payload takes. Every error is a *RunError. It returns promptly once ctx ends, and then
-// errors.Is(err, ctx.Err()) holds. It may be called for many runs at the same time.
+// AgentRunner runs an attempt. Every error is a *RunError. It returns promptly once ctx ends, and then
+// errors.Is(err, ctx.Err()) holds; the context's cause is ErrCancelled when somebody cancelled
+// the execution, so that nobody will pick up what the agent still works on. It may be called
+// for many runs at the same time.
 type AgentRunner interface {
-	Run(ctx context.Context, run Run) (output []byte, err error)
+	Run(ctx context.Context, run Run) (Result, error)
 }

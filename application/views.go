@@ -53,11 +53,15 @@ type AgentView struct {
 	ID          string `json:"id"`
 	WorkspaceID string `json:"workspace_id"`
 	agent.Settings
-	Status      string    `json:"status"` // active or archived
-	CreatedByID string    `json:"created_by_id,omitempty"`
-	CreatedAt   time.Time `json:"created_at"`
-	UpdatedAt   time.Time `json:"updated_at"`
-	Version     int64     `json:"version"`
+	// HasCredential tells that the agent is called with a key or token, of which CredentialHint
+	// is the end.
+	HasCredential  bool      `json:"has_credential"`
+	CredentialHint string    `json:"credential_hint,omitempty"`
+	Status         string    `json:"status"` // active or archived
+	CreatedByID    string    `json:"created_by_id,omitempty"`
+	CreatedAt      time.Time `json:"created_at"`
+	UpdatedAt      time.Time `json:"updated_at"`
+	Version        int64     `json:"version"`
 }
 
 // NewAgentView shows an agent.
@@ -66,10 +70,14 @@ func NewAgentView(a agent.Agent) AgentView {
 	if a.Archived {
 		status = "archived"
 	}
-	return AgentView{
+	view := AgentView{
 		ID: a.ID, WorkspaceID: a.WorkspaceID, Settings: a.Settings, Status: status, CreatedByID: a.CreatedByID,
 		CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, Version: a.Version,
 	}
+	if a.Credential != nil {
+		view.HasCredential, view.CredentialHint = true, a.Credential.Hint
+	}
+	return view
 }
 
 // APIKeyView is an API key as the API shows it.
@@ -92,8 +100,7 @@ func NewAPIKeyView(k apikey.APIKey) APIKeyView {
 	}
 }
 
-// ExecutionView is an execution as the API shows it. The fields that other services of
-// this kind fill in (cost, token usage) appear when an agent reports them.
+// ExecutionView is an execution as the API shows it.
 type ExecutionView struct {
 	ID             string            `json:"id"`
 	ExecutionID    string            `json:"execution_id"`
@@ -109,17 +116,19 @@ type ExecutionView struct {
 	Error          string            `json:"error,omitempty"`
 	ErrorCode      string            `json:"error_code,omitempty"`
 	Metadata       map[string]string `json:"metadata,omitempty"`
-	DurationMS     *int64            `json:"duration_ms,omitempty"`
-	TraceID        string            `json:"trace_id,omitempty"`
-	RetryOf        string            `json:"retry_of,omitempty"`
-	CreatedAt      time.Time         `json:"created_at"`
-	StartedAt      *time.Time        `json:"started_at,omitempty"`
-	CompletedAt    *time.Time        `json:"completed_at,omitempty"`
-	NextAttemptAt  *time.Time        `json:"next_attempt_at,omitempty"`
-	Attempt        int               `json:"attempt"`
-	Attempts       []AttemptView     `json:"attempts,omitempty"`
-	Version        int64             `json:"version"`
-	Position       eventlog.Position `json:"position"`
+	// TokenUsage is of the attempt that succeeded, where a model counts tokens.
+	TokenUsage    *execution.TokenUsage `json:"token_usage,omitempty"`
+	DurationMS    *int64                `json:"duration_ms,omitempty"`
+	TraceID       string                `json:"trace_id,omitempty"`
+	RetryOf       string                `json:"retry_of,omitempty"`
+	CreatedAt     time.Time             `json:"created_at"`
+	StartedAt     *time.Time            `json:"started_at,omitempty"`
+	CompletedAt   *time.Time            `json:"completed_at,omitempty"`
+	NextAttemptAt *time.Time            `json:"next_attempt_at,omitempty"`
+	Attempt       int                   `json:"attempt"`
+	Attempts      []AttemptView         `json:"attempts,omitempty"`
+	Version       int64                 `json:"version"`
+	Position      eventlog.Position     `json:"position"`
 }
 
 // AttemptView is one attempt at an execution.

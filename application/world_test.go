@@ -208,6 +208,10 @@ func (r *replica) agent(edit func(*application.AgentRequest)) application.Issued
 	return issued
 }
 
+func runsOn(r agent.Runner) *application.RunnerRequest {
+	return &application.RunnerRequest{Runner: r}
+}
+
 func (r *replica) trigger(agentID string, edit func(*application.CreateTrigger)) application.IssuedTrigger {
 	r.world.Helper()
 	request := application.CreateTrigger{AgentID: agentID, Name: "orders"}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"hooktrail/adapters/database"
 	"hooktrail/application"
@@ -36,18 +37,19 @@ type executionRow struct {
 	RetryOf      *string `db:"retry_of"`
 	Input        []byte  `db:"input"`
 	Output       []byte  `db:"output"`
+	Outcome      *string `db:"outcome"` // the event that the output came with
 }
 
 const executionFields = `x.position, x.id, x.workspace_id, x.agent_id, x.trigger_id, x.status, x.attempt, x.version, q.due_at,
 	x.created_at, x.started_at, x.completed_at, x.error_code, x.error_message, x.media_type, x.session_id, x.user_id, x.metadata,
 	x.retry_of, `
 
-const executionColumns = executionFields + "i.payload AS input, o.payload AS output"
+const executionColumns = executionFields + "i.payload AS input, o.payload AS output, o.data AS outcome"
 
 // listColumns leave out inputs and outputs of more than 64 KiB: a page of the largest would
 // not fit into memory.
 const listColumns = executionFields + `CASE WHEN length(i.payload) <= 65536 THEN i.payload END AS input,
-	CASE WHEN length(o.payload) <= 65536 THEN o.payload END AS output`
+	CASE WHEN length(o.payload) <= 65536 THEN o.payload END AS output, o.data AS outcome`
 
 // joins gives what a view is read from. The queue goes by the name of its table while the
 // models are rebuilt, as the executions do.
@@ -74,6 +76,13 @@ func (r executionRow) view() (application.ExecutionView, error) {
 	}
 	if r.Started != nil && r.Completed != nil {
 		view.DurationMS = new((*r.Completed - *r.Started) / 1000)
+	}
+	if r.Outcome != nil && strings.Contains(*r.Outcome, `"token_usage"`) {
+		var succeeded execution.Succeeded
+		if err := json.Unmarshal([]byte(*r.Outcome), &succeeded); err != nil {
+			return view, fmt.Errorf("read the token usage of execution %s: %w", r.ID, err)
+		}
+		view.TokenUsage = succeeded.TokenUsage
 	}
 	if r.Metadata != nil {
 		if err := json.Unmarshal([]byte(*r.Metadata), &view.Metadata); err != nil {

@@ -101,9 +101,10 @@ func (h *history) play(t *testing.T, store *eventstore.Store) {
 }
 
 var (
-	someText  = rapid.SampledFrom([]string{"", "a", "Ünïcödé 😀", `quote " and \`, "<b>&"})
-	someTime  = rapid.SampledFrom([]*time.Time{nil, new(time.Date(2031, 2, 3, 4, 5, 6, 789_012_345, time.FixedZone("", 7200)))})
-	someTexts = rapid.SampledFrom([][]string{nil, {}, {"10.0.0.0/8", "::1"}})
+	someText       = rapid.SampledFrom([]string{"", "a", "Ünïcödé 😀", `quote " and \`, "<b>&"})
+	someTime       = rapid.SampledFrom([]*time.Time{nil, new(time.Date(2031, 2, 3, 4, 5, 6, 789_012_345, time.FixedZone("", 7200)))})
+	someCredential = rapid.SampledFrom([]*agent.Credential{nil, {ID: "c", Hint: "wxyz"}})
+	someTexts      = rapid.SampledFrom([][]string{nil, {}, {"10.0.0.0/8", "::1"}})
 )
 
 func drawSettings(rt *rapid.T) agent.Settings {
@@ -142,9 +143,9 @@ func (h *history) step(rt *rapid.T) {
 	case kind == 0 || len(h.agents) == 0:
 		id := h.id("agent")
 		h.agents = append(h.agents, id)
-		h.add(agent.Codec, eventlog.AgentStream, id, agent.Registered{Settings: drawSettings(rt), SigningSecretID: someText.Draw(rt, "secret")}, nil)
+		h.add(agent.Codec, eventlog.AgentStream, id, agent.Registered{Settings: drawSettings(rt), SigningSecretID: someText.Draw(rt, "secret"), Credential: someCredential.Draw(rt, "credential")}, nil)
 	case kind == 1:
-		var event eventlog.Event = agent.Updated{Settings: drawSettings(rt), SigningSecretID: someText.Draw(rt, "secret")}
+		var event eventlog.Event = agent.Updated{Settings: drawSettings(rt), SigningSecretID: someText.Draw(rt, "secret"), Credential: someCredential.Draw(rt, "credential")}
 		if rapid.IntRange(0, 4).Draw(rt, "archive") == 0 {
 			event = agent.Archived{}
 		}
@@ -217,6 +218,7 @@ func (h *history) stepExecution(rt *rapid.T, id string) {
 		execution.Started{Attempt: attempt, Worker: "w1"},
 		execution.AttemptFailed{Attempt: attempt, Error: failed, RetryAt: h.at.Add(1500 * time.Nanosecond).In(time.FixedZone("", -3600))},
 		execution.Succeeded{Attempt: attempt},
+		execution.Succeeded{Attempt: attempt, TokenUsage: &execution.TokenUsage{PromptTokens: 1, CompletionTokens: 2, TotalTokens: 3}},
 		execution.GaveUp{Attempt: attempt, Error: failed},
 		execution.WasCancelled{Reason: someText.Draw(rt, "reason")},
 	}).Draw(rt, "event")

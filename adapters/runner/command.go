@@ -60,12 +60,12 @@ func NewCommand(config CommandConfig) *Command {
 // another attempt. When ctx ends, the program and what it has started get SIGTERM and, two
 // seconds later, SIGKILL. What it has started does not outlive it, unless it has made itself
 // a session of its own.
-func (c *Command) Run(ctx context.Context, run application.Run) ([]byte, error) {
+func (c *Command) Run(ctx context.Context, run application.Run) (application.Result, error) {
 	if len(run.Runner.Command) == 0 || run.Runner.Command[0] == "" {
-		return nil, final(application.RunInvalidRunner, "the agent's command is empty")
+		return application.Result{}, final(application.RunInvalidRunner, "the agent's command is empty")
 	}
 	if ctx.Err() != nil {
-		return nil, ended(ctx)
+		return application.Result{}, ended(ctx)
 	}
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -82,25 +82,25 @@ func (c *Command) Run(ctx context.Context, run application.Run) ([]byte, error) 
 	name := filepath.Base(run.Runner.Command[0])
 	if err := program.Start(); err != nil {
 		if ctx.Err() != nil {
-			return nil, ended(ctx)
+			return application.Result{}, ended(ctx)
 		}
-		return nil, notStarted(name, err)
+		return application.Result{}, notStarted(name, err)
 	}
 	err := program.Wait()
 	killGroup()
 
 	switch {
 	case output.overflowed.Load():
-		return nil, tooLarge(c.maxOutput)
+		return application.Result{}, tooLarge(c.maxOutput)
 	case err == nil:
-		return jsonOutput(output.kept.Bytes()), nil
+		return application.Result{Output: jsonOutput(output.kept.Bytes())}, nil
 	case ctx.Err() != nil:
-		return nil, ended(ctx)
+		return application.Result{}, ended(ctx)
 	case errors.Is(err, exec.ErrWaitDelay) && program.ProcessState.Success():
 		// The program is done; something that it left behind held its output open.
-		return jsonOutput(output.kept.Bytes()), nil
+		return application.Result{Output: jsonOutput(output.kept.Bytes())}, nil
 	}
-	return nil, exited(name, program.ProcessState, complaint.String())
+	return application.Result{}, exited(name, program.ProcessState, complaint.String())
 }
 
 func environment(run application.Run) []string {

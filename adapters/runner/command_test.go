@@ -141,10 +141,10 @@ func stuckProgram(t *testing.T, name string) (agent.Runner, <-chan struct{}) {
 }
 
 func runCommand(t *testing.T, r agent.Runner, input string) ([]byte, error) {
-	return runner.NewCommand(runner.CommandConfig{}).Run(t.Context(), application.Run{
+	return outputOf(runner.NewCommand(runner.CommandConfig{}).Run(t.Context(), application.Run{
 		ExecutionID: "execution-1", AgentID: "agent-1", TriggerID: "trigger-1", Attempt: 3,
 		Runner: r, Input: []byte(input),
-	})
+	}))
 }
 
 func TestCommandKeepsTheContract(t *testing.T) {
@@ -292,7 +292,7 @@ func TestCommandOutputIsBounded(t *testing.T) {
 
 	cat := agent.Runner{Command: []string{"cat"}}
 	fits := []byte(`"` + strings.Repeat("x", 9_998) + `"`)
-	output, err := limited.Run(ctx, application.Run{Runner: cat, Input: fits})
+	output, err := outputOf(limited.Run(ctx, application.Run{Runner: cat, Input: fits}))
 	require.NoError(t, err)
 	require.Equal(t, fits, output)
 	_, err = limited.Run(ctx, application.Run{Runner: cat, Input: append(fits, ' ')})

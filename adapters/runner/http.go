@@ -9,14 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"code.dny.dev/ssrf"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
-	"golang.org/x/net/http/httpguts"
 
 	"hooktrail/application"
 )
@@ -30,7 +28,7 @@ const (
 	defaultUserAgent = "Hooktrail"
 )
 
-// HTTPConfig sets up the http runner; its zero value is ready for use.
+// HTTPConfig sets up the runners that call agents over HTTP; its zero value is ready for use.
 type HTTPConfig struct {
 	// AllowPrivate are the prefixes that agents may have although they are private, loopback,
 	// link-local or otherwise special (HOOKTRAIL_ALLOW_PRIVATE_AGENTS).
@@ -43,45 +41,44 @@ type HTTPConfig struct {
 	TLS *tls.Config
 }
 
+func (config HTTPConfig) outbound() *outbound {
+	// Control sees the address of every connection after the name is resolved, so a name that
+	// changes its address between two look-ups gets nowhere.
+	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second, Control: guard(config.AllowPrivate).Safe}
+	o := &outbound{maxOutput: config.MaxOutput, userAgent: config.UserAgent}
+	if o.maxOutput <= 0 {
+		o.maxOutput = DefaultMaxOutput
+	}
+	if o.userAgent == "" {
+		o.userAgent = defaultUserAgent
+	}
+	// No Proxy: the guard would see the proxy's address instead of the agent's.
+	o.transport = &http.Transport{
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        config.TLS.Clone(),
+		TLSHandshakeTimeout:    connectTimeout,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConns:           256,
+		MaxIdleConnsPerHost:    32,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+	}
+	return o
+}
+
 // HTTP runs agents that are web services: it posts the input and takes the answer for the
 // output. Time limits come from the context of each run.
 type HTTP struct {
-	client    *http.Client
-	maxOutput int64
-	userAgent string
+	*outbound
+
+	client *http.Client
 }
 
 // NewHTTP makes the http runner. Close gives its idle connections up.
 func NewHTTP(config HTTPConfig) *HTTP {
-	// Control sees the address of every connection after the name is resolved, so a name that
-	// changes its address between two look-ups gets nowhere.
-	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second, Control: guard(config.AllowPrivate).Safe}
-	h := &HTTP{maxOutput: config.MaxOutput, userAgent: config.UserAgent}
-	if h.maxOutput <= 0 {
-		h.maxOutput = DefaultMaxOutput
-	}
-	if h.userAgent == "" {
-		h.userAgent = defaultUserAgent
-	}
-	h.client = &http.Client{
-		CheckRedirect: checkRedirect,
-		// No Proxy: the guard would see the proxy's address instead of the agent's.
-		Transport: &http.Transport{
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        config.TLS.Clone(),
-			TLSHandshakeTimeout:    connectTimeout,
-			ForceAttemptHTTP2:      true,
-			MaxIdleConns:           256,
-			MaxIdleConnsPerHost:    32,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: maxHeaderBytes,
-		},
-	}
-	return h
+	o := config.outbound()
+	return &HTTP{outbound: o, client: &http.Client{CheckRedirect: checkRedirect, Transport: o.transport}}
 }
-
-// Close closes the connections that wait for reuse. Runs under way are not disturbed.
-func (h *HTTP) Close() { h.client.CloseIdleConnections() }
 
 func guard(allowPrivate []netip.Prefix) *ssrf.Guardian {
 	var v4, v6 []netip.Prefix
@@ -101,44 +98,49 @@ func guard(allowPrivate []netip.Prefix) *ssrf.Guardian {
 
 // Run posts the input. 2xx is success. 408, 425, 429, 5xx and a failing network are worth
 // another attempt; every other answer is final.
-func (h *HTTP) Run(ctx context.Context, run application.Run) ([]byte, error) {
-	target, err := url.Parse(run.Runner.URL)
-	if err != nil || (target.Scheme != "http" && target.Scheme != "https") || target.Hostname() == "" {
-		return nil, final(application.RunInvalidRunner, "the agent's URL is not an absolute http or https URL")
+func (h *HTTP) Run(ctx context.Context, run application.Run) (application.Result, error) {
+	target, err := agentURL(run.Runner.URL)
+	if err != nil {
+		return application.Result{}, err
 	}
 	request, err := h.request(ctx, run)
 	if err != nil {
-		return nil, err
+		return application.Result{}, err
 	}
 	response, err := h.client.Do(request)
 	if err != nil {
-		return nil, failure(ctx, target.Hostname(), err)
+		return application.Result{}, failure(ctx, target.Hostname(), err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return nil, h.refusal(ctx, response, run, target)
+		return application.Result{}, refusal(ctx, response, sensitive(response.Request, run, target))
 	}
-	if response.ContentLength > h.maxOutput {
-		return nil, tooLarge(h.maxOutput)
+	body, err := readAnswer(ctx, response, h.maxOutput, target.Hostname())
+	if err != nil {
+		return application.Result{}, err
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, h.maxOutput+1))
+	return application.Result{Output: httpOutput(response.Header.Get("Content-Type"), body)}, nil
+}
+
+// readAnswer reads an answer whole, up to a limit. Every error is a *RunError.
+func readAnswer(ctx context.Context, response *http.Response, limit int64, host string) ([]byte, error) {
+	if response.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	switch {
-	case int64(len(body)) > h.maxOutput:
-		return nil, tooLarge(h.maxOutput)
+	case int64(len(body)) > limit:
+		return nil, tooLarge(limit)
 	case ctx.Err() != nil:
 		return nil, ended(ctx)
 	case err != nil:
 		return nil, &application.RunError{
 			Code:    application.RunUnreachable,
-			Message: "the answer of the agent at " + target.Hostname() + " broke off",
+			Message: "the answer of the agent at " + host + " broke off",
 		}
 	}
-	return httpOutput(response.Header.Get("Content-Type"), body), nil
+	return body, nil
 }
-
-// notForwarded are headers that belong to one connection, or that net/http must manage by
-// itself to decompress answers.
-var notForwarded = []string{"Accept-Encoding", "Connection", "Expect", "Keep-Alive", "Proxy-Connection", "Te", "Upgrade"}
 
 func (h *HTTP) request(ctx context.Context, run application.Run) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, run.Runner.URL, bytes.NewReader(run.Input))
@@ -146,28 +148,11 @@ func (h *HTTP) request(ctx context.Context, run application.Run) (*http.Request,
 		return nil, final(application.RunInvalidRunner, "the agent's URL cannot be requested")
 	}
 	header := request.Header
-	header.Set("User-Agent", h.userAgent)
 	header.Set("Accept", "application/json, */*;q=0.5")
-	for name, value := range run.Runner.Headers {
-		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			return nil, final(application.RunInvalidRunner, "the agent's header %q is not valid", name)
-		}
-		header.Set(name, value)
-	}
-	for _, name := range notForwarded {
-		header.Del(name)
-	}
-	for _, name := range []string{"traceparent", "tracestate"} {
-		if value := run.Metadata[name]; value != "" && httpguts.ValidHeaderFieldValue(value) {
-			header.Set(name, value)
-		}
+	if err := h.address(header, run); err != nil {
+		return nil, err
 	}
 	header.Set("Content-Type", "application/json")
-	// net/http takes this header also for leave to send again when a reused connection turns
-	// out to be closed.
-	header.Set("Idempotency-Key", run.ExecutionID)
-	header.Set("Hooktrail-Execution-Id", run.ExecutionID)
-	header.Set("Hooktrail-Attempt", strconv.Itoa(run.Attempt))
 	if run.SigningSecret == "" {
 		return request, nil
 	}
@@ -206,9 +191,7 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 		return final(application.RunRedirectRefused, "the agent redirects more than %d times", maxRedirects)
 	}
 	from, to := via[len(via)-1].URL, next.URL
-	sameOrigin := from.Scheme == to.Scheme && strings.EqualFold(from.Host, to.Host)
-	upgrade := from.Scheme == "http" && to.Scheme == "https" && strings.EqualFold(from.Hostname(), to.Hostname())
-	if !sameOrigin && !upgrade {
+	if !sameOrigin(from, to) {
 		return final(application.RunRedirectRefused,
 			"the agent redirects from %s://%s to %s://%s; redirects are followed on one host only: set the agent's url to the new address",
 			from.Scheme, from.Host, to.Scheme, to.Host)

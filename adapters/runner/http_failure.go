@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -45,7 +46,8 @@ func networkReason(err error) string {
 }
 
 // refusal is the error of an answer that is no success.
-func (h *HTTP) refusal(ctx context.Context, response *http.Response, run application.Run, target *url.URL) *application.RunError {
+// secrets are what its text must not repeat.
+func refusal(ctx context.Context, response *http.Response, secrets []string) *application.RunError {
 	status := response.StatusCode
 	if status >= 300 && status <= 399 {
 		return final(application.RunRedirectRefused, "the agent answered %s; only redirects of status 307 and 308 are followed: "+
@@ -57,7 +59,7 @@ func (h *HTTP) refusal(ctx context.Context, response *http.Response, run applica
 		return ended(ctx)
 	}
 	refused := &application.RunError{Code: application.RunAgentFailed, Message: "the agent answered " + statusLine(status)}
-	if text := excerpt(body, sensitive(response.Request, run, target)); text != "" {
+	if text := excerpt(complaint(body), secrets); text != "" {
 		refused.Message += ": " + text
 	}
 	switch {
@@ -67,6 +69,19 @@ func (h *HTTP) refusal(ctx context.Context, response *http.Response, run applica
 		refused.Final = true
 	}
 	return refused
+}
+
+// complaint is the message in an error of the form that OpenAI's API has; else the whole body.
+func complaint(body []byte) []byte {
+	var said struct {
+		Error struct {
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(body, &said) == nil && said.Error.Message != "" {
+		return []byte(said.Error.Message)
+	}
+	return body
 }
 
 func statusLine(status int) string {
@@ -95,9 +110,9 @@ func retryAfter(value string, now time.Time) time.Duration {
 const shortestSecret = 4
 
 // sensitive are the parts of a request that an agent may quote in its answer, and that must
-// not get into an error: header values, signature, secret, user info, query.
+// not get into an error: header values, signature, secret, credential, user info, query.
 func sensitive(sent *http.Request, run application.Run, target *url.URL) []string {
-	values := []string{run.SigningSecret, sent.Header.Get("Webhook-Signature"), target.RawQuery}
+	values := []string{run.SigningSecret, run.Credential, sent.Header.Get("Webhook-Signature"), target.RawQuery}
 	for _, value := range run.Runner.Headers {
 		values = append(values, value)
 		if _, credentials, found := strings.Cut(value, " "); found { // Bearer …

@@ -140,7 +140,7 @@ func TestHTTPFollowsRedirectsOnOneHost(t *testing.T) {
 		for left := range 4 {
 			run := httpRun(fmt.Sprintf("%s/%d/%d", server.URL, left, status))
 			run.SigningSecret, run.Runner.Headers = signingSecret, map[string]string{"X-Team": "blue"}
-			output, err := h.Run(t.Context(), run)
+			output, err := outputOf(h.Run(t.Context(), run))
 			require.NoError(t, err)
 			require.Equal(t, string(run.Input), string(output))
 		}
@@ -189,7 +189,7 @@ func TestHTTPTakesARedirectToHTTPSAndNoneBack(t *testing.T) {
 	secure := httptest.NewTLSServer(http.HandlerFunc(echoAnswer))
 	t.Cleanup(secure.Close)
 	h := newHTTP(t, runner.HTTPConfig{AllowPrivate: loopback, TLS: trusting(secure)})
-	output, err := h.Run(t.Context(), httpRun(redirecting(t, secure.URL).URL))
+	output, err := outputOf(h.Run(t.Context(), httpRun(redirecting(t, secure.URL).URL)))
 	require.NoError(t, err)
 	require.Equal(t, `{"n": 1.10}`, string(output))
 

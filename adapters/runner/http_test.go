@@ -46,6 +46,8 @@ func httpRun(url string) application.Run {
 	}
 }
 
+func outputOf(result application.Result, err error) ([]byte, error) { return result.Output, err }
+
 func echoAnswer(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = io.Copy(w, r.Body)
@@ -111,7 +113,7 @@ func TestHTTPRequest(t *testing.T) {
 		"x-team": "blue", "Idempotency-Key": "forged", "webhook-id": "forged", "hooktrail-attempt": "99",
 		"Content-Type": "text/plain", "Connection": "close", "Accept-Encoding": "br", "Host": "other.example",
 	}
-	output, err := h.Run(t.Context(), run)
+	output, err := outputOf(h.Run(t.Context(), run))
 	require.NoError(t, err)
 	require.Equal(t, "null", string(output))
 
@@ -186,7 +188,7 @@ func TestHTTPOutputFollowsTheAnswersType(t *testing.T) {
 		{"type=text/plain&body=%ff", "\"\uFFFD\""},
 		{"type=text/plain&body=", `null`},
 	} {
-		output, err := h.Run(t.Context(), httpRun(server.URL+"/?"+c.query))
+		output, err := outputOf(h.Run(t.Context(), httpRun(server.URL+"/?"+c.query)))
 		require.NoError(t, err)
 		require.Equal(t, c.want, string(output), c.query)
 	}
@@ -214,7 +216,7 @@ func TestHTTPOutputIsBounded(t *testing.T) {
 	})
 	h := newHTTP(t, runner.HTTPConfig{AllowPrivate: loopback, MaxOutput: limit})
 	for _, path := range []string{"/plain", "/chunked", "/gzip"} {
-		output, err := h.Run(t.Context(), httpRun(fmt.Sprintf("%s%s?size=%d", server.URL, path, limit)))
+		output, err := outputOf(h.Run(t.Context(), httpRun(fmt.Sprintf("%s%s?size=%d", server.URL, path, limit))))
 		require.NoError(t, err)
 		require.Len(t, output, limit+len(`""`), "text becomes a string")
 		for _, size := range []int{limit + 1, 50 << 20} {
@@ -247,7 +249,7 @@ func TestHTTPStatuses(t *testing.T) {
 		408: false, 425: false, 429: false, 500: false, 501: false, 502: false, 503: false, 504: false, 599: false,
 	} {
 		status.Store(int64(code))
-		output, err := h.Run(t.Context(), httpRun(server.URL))
+		output, err := outputOf(h.Run(t.Context(), httpRun(server.URL)))
 		require.Nil(t, output)
 		failed := requireRunError(t, err, application.RunAgentFailed, isFinal)
 		require.Contains(t, failed.Message, fmt.Sprint(code))

@@ -1,4 +1,5 @@
-// Package runner runs agents: over HTTP, as a command of this machine, or as an echo.
+// Package runner runs agents: over HTTP, as a language model, by the Agent2Agent protocol, as a
+// command of this machine, or as an echo.
 package runner
 
 import (
@@ -10,12 +11,12 @@ import (
 	"hooktrail/domain/agent"
 )
 
-// Set picks the runner by the kind in the agent's settings ("http", "command", "echo"). A
+// Set picks the runner by the kind in the agent's settings ("http", "openai" …). A
 // kind that is not in it is refused for good, with the setting that would allow it.
 type Set map[string]application.AgentRunner
 
 // Run runs the attempt with the runner of its kind.
-func (s Set) Run(ctx context.Context, run application.Run) ([]byte, error) {
+func (s Set) Run(ctx context.Context, run application.Run) (application.Result, error) {
 	if runner := s[run.Runner.Kind]; runner != nil {
 		return runner.Run(ctx, run)
 	}
@@ -30,18 +31,18 @@ func (s Set) Run(ctx context.Context, run application.Run) ([]byte, error) {
 	default:
 		refused.Message = fmt.Sprintf("the runner %q is not available on this server", run.Runner.Kind)
 	}
-	return nil, refused
+	return application.Result{}, refused
 }
 
 // Echo gives the input back as the output.
 type Echo struct{}
 
 // Run fails only when ctx has ended.
-func (Echo) Run(ctx context.Context, run application.Run) ([]byte, error) {
+func (Echo) Run(ctx context.Context, run application.Run) (application.Result, error) {
 	if ctx.Err() != nil {
-		return nil, ended(ctx)
+		return application.Result{}, ended(ctx)
 	}
-	return jsonOutput(run.Input), nil
+	return application.Result{Output: jsonOutput(run.Input)}, nil
 }
 
 // ended is the error of a run whose context is over: the attempt's time is, or someone

@@ -64,7 +64,7 @@ func TestSetRefusesKindsThatItDoesNotHold(t *testing.T) {
 		"":                  "HOOKTRAIL_DEFAULT_RUNNER",
 	} {
 		run := application.Run{Runner: agent.Runner{Kind: kind, Command: []string{"true"}}, Input: []byte(`{}`)}
-		output, err := set.Run(t.Context(), run)
+		output, err := outputOf(set.Run(t.Context(), run))
 		require.Nil(t, output)
 		failed := requireRunError(t, err, application.RunRunnerNotAllowed, true)
 		require.Contains(t, failed.Message, want, "kind %q", kind)

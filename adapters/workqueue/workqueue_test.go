@@ -140,7 +140,7 @@ func ids(claimed []application.Claimed) []string {
 
 // succeed records the good end of an attempt.
 func (s *shop) succeed(c application.Claimed) error {
-	events, err := c.Execution.Complete(trigger.Digest{})
+	events, err := c.Execution.Complete(trigger.Digest{}, nil)
 	if err != nil {
 		return err
 	}

@@ -11,17 +11,43 @@ import (
 // The kinds of runners.
 const (
 	RunnerHTTP    = "http"
+	RunnerOpenAI  = "openai"
+	RunnerA2A     = "a2a"
 	RunnerCommand = "command"
 	RunnerNone    = "none"
 	RunnerEcho    = "echo"
 )
 
-// Runner says how an agent is run.
+// Runner says how an agent is run. Each field belongs to some kinds only; Validate says which.
 type Runner struct {
 	Kind    string            `json:"kind"`
-	URL     string            `json:"url,omitempty"`
+	URL     string            `json:"url,omitempty"` // of a2a: what the agent card is found at
 	Headers map[string]string `json:"headers,omitempty"`
 	Command []string          `json:"command,omitempty"`
+	// BaseURL is the address of an API like OpenAI's, up to and with its version.
+	BaseURL string `json:"base_url,omitempty"`
+	Model   string `json:"model,omitempty"`
+	System  string `json:"system,omitempty"`
+	// Prompt may have placeholders for the input, see Prompt; "" is the input alone.
+	Prompt              string   `json:"prompt,omitempty"`
+	Temperature         *float64 `json:"temperature,omitempty"`           // 0 to 2
+	MaxTokens           int      `json:"max_tokens,omitempty"`            // 0 leaves it to the model
+	MaxCompletionTokens int      `json:"max_completion_tokens,omitempty"` // the newer name of the same
+	ResponseFormat      string   `json:"response_format,omitempty"`
+}
+
+// The response formats; "" is text.
+const (
+	FormatText = "text"
+	FormatJSON = "json_object"
+)
+
+// Credential is the key or token with which an agent is called. The secret itself is kept
+// sealed, outside the log.
+type Credential struct {
+	ID string `json:"id"`
+	// Hint is the end of the secret, by which its owner can tell it from others.
+	Hint string `json:"hint,omitempty"`
 }
 
 // Retry says how often and when a failed attempt is made again.
@@ -70,12 +96,14 @@ type Agent struct {
 	WorkspaceID string `json:"workspace_id"`
 	Settings
 	// SigningSecretID names the sealed secret with which the http runner signs.
-	SigningSecretID string    `json:"signing_secret_id,omitempty"`
-	Archived        bool      `json:"archived,omitempty"`
-	CreatedByID     string    `json:"created_by_id,omitempty"`
-	CreatedAt       time.Time `json:"created_at"`
-	UpdatedAt       time.Time `json:"updated_at"`
-	Version         int64     `json:"version"`
+	SigningSecretID string `json:"signing_secret_id,omitempty"`
+	// Credential is nil for an agent that is called without one.
+	Credential  *Credential `json:"credential,omitempty"`
+	Archived    bool        `json:"archived,omitempty"`
+	CreatedByID string      `json:"created_by_id,omitempty"`
+	CreatedAt   time.Time   `json:"created_at"`
+	UpdatedAt   time.Time   `json:"updated_at"`
+	Version     int64       `json:"version"`
 }
 
 // Evolve gives the state after one more recorded event.
@@ -84,10 +112,10 @@ func (a Agent) Evolve(recorded eventlog.Recorded, event eventlog.Event) Agent {
 	case Registered:
 		a = Agent{
 			ID: recorded.Stream.ID(), WorkspaceID: recorded.WorkspaceID, Settings: e.Settings,
-			SigningSecretID: e.SigningSecretID, CreatedByID: recorded.Meta.Actor.ID(), CreatedAt: recorded.At,
+			SigningSecretID: e.SigningSecretID, Credential: e.Credential, CreatedByID: recorded.Meta.Actor.ID(), CreatedAt: recorded.At,
 		}
 	case Updated:
-		a.Settings = e.Settings
+		a.Settings, a.Credential = e.Settings, e.Credential
 		if e.SigningSecretID != "" {
 			a.SigningSecretID = e.SigningSecretID
 		}

@@ -32,6 +32,14 @@ func runner(r agent.Runner) func(*agent.Settings) {
 	return func(s *agent.Settings) { s.Runner = r }
 }
 
+func model(edit ...func(*agent.Runner)) agent.Runner {
+	r := agent.Runner{Kind: agent.RunnerOpenAI, BaseURL: "https://models.example.com/v1", Model: "small"}
+	for _, e := range edit {
+		e(&r)
+	}
+	return r
+}
+
 func url(u string) func(*agent.Settings) {
 	return func(s *agent.Settings) { s.Runner.URL = u }
 }
@@ -86,6 +94,13 @@ func TestGoodSettings(t *testing.T) {
 		"the greatest numbers": settings(retry(func(r *agent.Retry) {
 			*r = agent.Retry{MaxAttempts: 20, InitialSeconds: 3600, MaxSeconds: 86400, Factor: 10}
 		}), func(s *agent.Settings) { s.TimeoutSeconds, s.MaxConcurrency = 86400, 100_000 }),
+		"openai": settings(runner(model())),
+		"openai, all of it": settings(runner(model(func(r *agent.Runner) {
+			r.System, r.Prompt = "Be brief.", "Sort {{input.issue.title}} {{ input.labels.0 }} of {{input}}, as {\"a\":{}}"
+			r.Temperature, r.MaxTokens, r.ResponseFormat, r.Headers = new(2.0), 1, agent.FormatJSON, map[string]string{"X-Title": "Hooktrail"}
+		}))),
+		"openai, at zero":      settings(runner(model(func(r *agent.Runner) { r.Temperature, r.MaxCompletionTokens = new(0.0), 10_000_000 }))),
+		"a2a":                  settings(runner(agent.Runner{Kind: agent.RunnerA2A, URL: "https://agent.example.com", Headers: map[string]string{"X-Team": "ops"}})),
 		"a schema":             settings(func(s *agent.Settings) { s.InputSchema = json.RawMessage(`{"type":"object"}`) }),
 		"lines in the details": settings(func(s *agent.Settings) { s.Description = "one\ntwo" }),
 	} {
@@ -121,11 +136,11 @@ func TestBadSettings(t *testing.T) {
 		"a wrong schema":      {settings(func(s *agent.Settings) { s.InputSchema = json.RawMessage(`{"type":"thing"}`) }), "input_schema", ""},
 		"a schema elsewhere":  {settings(func(s *agent.Settings) { s.InputSchema = json.RawMessage(`{"$ref":"file:///etc/passwd"}`) }), "input_schema", "may not refer to another document: file:///etc/passwd"},
 
-		"no kind":             {settings(runner(agent.Runner{})), "runner.kind", "must be one of http, command, none, echo"},
-		"an unknown kind":     {settings(runner(agent.Runner{Kind: "HTTP"})), "runner.kind", "must be one of http, command, none, echo"},
-		"echo with a url":     {settings(runner(agent.Runner{Kind: agent.RunnerEcho, URL: "https://a.example"})), "runner.url", "and runner.headers belong to the runner of kind http only"},
-		"none with a header":  {settings(runner(agent.Runner{Kind: agent.RunnerNone, Headers: map[string]string{"X-A": "b"}})), "runner.url", "and runner.headers belong to the runner of kind http only"},
-		"http with a command": {settings(func(s *agent.Settings) { s.Runner.Command = []string{"x"} }), "runner.command", "belongs to the runner of kind command only"},
+		"no kind":             {settings(runner(agent.Runner{})), "runner.kind", "must be one of http, openai, a2a, command, none, echo"},
+		"an unknown kind":     {settings(runner(agent.Runner{Kind: "HTTP"})), "runner.kind", "must be one of http, openai, a2a, command, none, echo"},
+		"echo with a url":     {settings(runner(agent.Runner{Kind: agent.RunnerEcho, URL: "https://a.example"})), "runner.url", "belongs to runners of the kind http or a2a only"},
+		"none with a header":  {settings(runner(agent.Runner{Kind: agent.RunnerNone, Headers: map[string]string{"X-A": "b"}})), "runner.headers", "belongs to runners of the kind http or openai or a2a only"},
+		"http with a command": {settings(func(s *agent.Settings) { s.Runner.Command = []string{"x"} }), "runner.command", "belongs to runners of the kind command only"},
 
 		"no url":              {settings(url("")), "runner.url", "is required for the runner of kind http"},
 		"a relative url":      {settings(url("/run")), "runner.url", "must be an absolute http or https URL"},
@@ -145,6 +160,29 @@ func TestBadSettings(t *testing.T) {
 		"a key":               {settings(headers(map[string]string{"X-Api-Key": "x"})), "runner.headers.X-Api-Key", secret},
 		"proxy authorization": {settings(headers(map[string]string{"Proxy-Authorization": "x"})), "runner.headers.Proxy-Authorization", secret},
 
+		"a key in a header":       {settings(runner(model(func(r *agent.Runner) { r.Headers = map[string]string{"Api-Key": "x"} }))), "runner.headers.Api-Key", "would put a secret on record; set runner.api_key instead, which is kept sealed"},
+		"a token in a header":     {settings(runner(agent.Runner{Kind: agent.RunnerA2A, URL: "https://a.example", Headers: map[string]string{"Authorization": "x"}})), "runner.headers.Authorization", "would put a secret on record; set runner.token instead, which is kept sealed"},
+		"a2a without url":         {settings(runner(agent.Runner{Kind: agent.RunnerA2A})), "runner.url", "is required for the runner of kind a2a: the address below which /.well-known/agent-card.json is found"},
+		"a2a with a model":        {settings(runner(agent.Runner{Kind: agent.RunnerA2A, URL: "https://a.example", Model: "m"})), "runner.model", "belongs to runners of the kind openai only"},
+		"openai with a url":       {settings(runner(model(func(r *agent.Runner) { r.URL = "https://a.example" }))), "runner.url", "belongs to runners of the kind http or a2a only"},
+		"no base_url":             {settings(runner(model(func(r *agent.Runner) { r.BaseURL = "" }))), "runner.base_url", "is required for the runner of kind openai, such as https://api.openai.com/v1"},
+		"a relative base_url":     {settings(runner(model(func(r *agent.Runner) { r.BaseURL = "/v1" }))), "runner.base_url", "must be an absolute http or https URL"},
+		"a query":                 {settings(runner(model(func(r *agent.Runner) { r.BaseURL += "?api-version=1" }))), "runner.base_url", "must not hold a query or fragment"},
+		"no model":                {settings(runner(model(func(r *agent.Runner) { r.Model = " " }))), "runner.model", "is required for the runner of kind openai"},
+		"a long model":            {settings(runner(model(func(r *agent.Runner) { r.Model = strings.Repeat("ü", 201) }))), "runner.model", "is longer than 200 characters"},
+		"a long system":           {settings(runner(model(func(r *agent.Runner) { r.System = strings.Repeat("ü", 100_001) }))), "runner.system", "is longer than 100000 characters"},
+		"a placeholder elsewhere": {settings(runner(model(func(r *agent.Runner) { r.System = "{{input}}" }))), "runner.system", "takes no placeholders: the input belongs into runner.prompt"},
+		"a long prompt":           {settings(runner(model(func(r *agent.Runner) { r.Prompt = strings.Repeat("ü", 100_001) }))), "runner.prompt", "is longer than 100000 characters"},
+		"a wrong placeholder":     {settings(runner(model(func(r *agent.Runner) { r.Prompt = "a {{input}} {{.Input}} b" }))), "runner.prompt", `has "{{.Input}}", which is no placeholder; write {{input}} for the input, or {{input.name}} for a value in it`},
+		"a function":              {settings(runner(model(func(r *agent.Runner) { r.Prompt = "{{input | js}}" }))), "runner.prompt", ""},
+		"half a placeholder":      {settings(runner(model(func(r *agent.Runner) { r.Prompt = "{{input" }))), "runner.prompt", ""},
+		"hot":                     {settings(runner(model(func(r *agent.Runner) { r.Temperature = new(2.01) }))), "runner.temperature", "must be from 0 to 2"},
+		"cold":                    {settings(runner(model(func(r *agent.Runner) { r.Temperature = new(-0.01) }))), "runner.temperature", "must be from 0 to 2"},
+		"negative tokens":         {settings(runner(model(func(r *agent.Runner) { r.MaxTokens = -1 }))), "runner.max_tokens", ""},
+		"too many tokens":         {settings(runner(model(func(r *agent.Runner) { r.MaxCompletionTokens = 10_000_001 }))), "runner.max_completion_tokens", ""},
+		"tokens twice":            {settings(runner(model(func(r *agent.Runner) { r.MaxTokens, r.MaxCompletionTokens = 1, 1 }))), "runner.max_completion_tokens", "is the newer name of runner.max_tokens: give one of them"},
+		"another format":          {settings(runner(model(func(r *agent.Runner) { r.ResponseFormat = "json" }))), "runner.response_format", "must be one of text, json_object"},
+
 		"no command":         {settings(command()), "runner.command", "must be the program followed by its arguments"},
 		"an empty command":   {settings(command("", "x")), "runner.command", "must be the program followed by its arguments"},
 		"a long command":     {settings(command(strings.Split(strings.Repeat("a,", 100)+"a", ",")...)), "runner.command", "has more than 100 entries"},
@@ -160,9 +198,9 @@ func TestBadSettings(t *testing.T) {
 			}
 			require.NotEmpty(t, f.Details[c.field])
 
-			_, err := agent.Register(c.s, true, "")
+			_, err := agent.Register(c.s, true, "", nil)
 			require.Equal(t, f, err, "nor is it registered")
-			_, err = agent.Agent{Version: 1}.Update(c.s, true, "")
+			_, _, err = agent.Agent{Version: 1}.Update(c.s, true, "", nil)
 			require.Equal(t, f, err, "or updated to")
 		})
 	}
@@ -189,7 +227,10 @@ func TestUpdateAndArchive(t *testing.T) {
 		return settings(func(s *agent.Settings) { s.InputSchema = json.RawMessage(text) })
 	}
 	update := func(s agent.Settings, secretID string) func(agent.Agent) ([]eventlog.Event, error) {
-		return func(a agent.Agent) ([]eventlog.Event, error) { return a.Update(s, false, secretID) }
+		return func(a agent.Agent) ([]eventlog.Event, error) {
+			events, _, err := a.Update(s, false, secretID, nil)
+			return events, err
+		}
 	}
 	archive := func(triggers int) func(agent.Agent) ([]eventlog.Event, error) {
 		return func(a agent.Agent) ([]eventlog.Event, error) { return a.Archive(triggers) }

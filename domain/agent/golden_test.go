@@ -22,7 +22,13 @@ func TestGoldenEvents(t *testing.T) {
 		Retry:          agent.Retry{MaxAttempts: 3, InitialSeconds: 0.5, MaxSeconds: 120, Factor: 2.5},
 		MaxConcurrency: 8,
 	}
+	full := settings
+	full.Runner.BaseURL, full.Runner.Model, full.Runner.System, full.Runner.Prompt = "https://models.example.com/v1", "small", "Be brief.", "Sort {{input}}"
+	full.Runner.Temperature, full.Runner.MaxTokens, full.Runner.MaxCompletionTokens, full.Runner.ResponseFormat = new(0.5), 100, 200, agent.FormatJSON
+	credential := &agent.Credential{ID: "credential-1", Hint: "wxyz"}
 	eventlogtest.Golden(t, agent.Codec, map[string]eventlog.Event{
+		"agent.registered.v2": agent.Registered{Settings: full, SigningSecretID: "secret-1", Credential: credential},
+		"agent.updated.v2":    agent.Updated{Settings: full, SigningSecretID: "secret-2", Credential: credential},
 		"agent.registered.v1": agent.Registered{Settings: settings, SigningSecretID: "secret-1"},
 		"agent.updated.v1":    agent.Updated{Settings: settings, SigningSecretID: "secret-2"},
 		"agent.archived.v1":   agent.Archived{},

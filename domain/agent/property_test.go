@@ -3,6 +3,7 @@ package agent_test
 import (
 	"encoding/json"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +61,9 @@ func someSettings(t *rapid.T) agent.Settings {
 			{},
 			{Kind: agent.RunnerHTTP, URL: "https://agent.example.com/?a=1&b=2", Headers: map[string]string{"X-A": "<&>"}},
 			{Kind: agent.RunnerHTTP, URL: "ftp://agent.example.com"},
+			{Kind: agent.RunnerOpenAI, BaseURL: "https://models.example.com/v1", Model: "m"},
+			{Kind: agent.RunnerOpenAI, BaseURL: "https://other.example.com/v1", Model: "m"},
+			{Kind: agent.RunnerA2A, URL: "https://agent.example.com"},
 			{Kind: agent.RunnerCommand, Command: []string{"/bin/true"}},
 		}).Draw(t, "runner"),
 		TimeoutSeconds: rapid.IntRange(-1, 3).Draw(t, "timeout"),
@@ -74,6 +78,10 @@ func someSettings(t *rapid.T) agent.Settings {
 	}
 	return s.Defaults(agent.RunnerEcho)
 }
+
+// credentials are given to any kind of runner: that the kind takes one is checked where the
+// secret is sealed.
+var credentials = []*agent.Credential{nil, {ID: "credential-1", Hint: "1234"}, {ID: "credential-2"}}
 
 func TestAnyLifeOfAnAgent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -92,7 +100,7 @@ func TestAnyLifeOfAnAgent(t *testing.T) {
 			return true
 		}
 		if rapid.IntRange(0, 9).Draw(t, "registered") > 0 {
-			apply(agent.Register(someSettings(t), rapid.Bool().Draw(t, "allowed"), "secret-1"))
+			apply(agent.Register(someSettings(t), rapid.Bool().Draw(t, "allowed"), "secret-1", rapid.SampledFrom(credentials).Draw(t, "credential")))
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) {
@@ -105,10 +113,21 @@ func TestAnyLifeOfAnAgent(t *testing.T) {
 			},
 			"update": func(t *rapid.T) {
 				s, allowed := someSettings(t), rapid.Bool().Draw(t, "allowed")
-				if apply(live.Update(s, allowed, rapid.SampledFrom([]string{"", "secret-2"}).Draw(t, "secret"))) {
-					again, err := live.Update(s, allowed, "")
+				before := live
+				given := rapid.SampledFrom(append(credentials, &agent.Credential{})).Draw(t, "credential")
+				events, forget, err := live.Update(s, allowed, rapid.SampledFrom([]string{"", "secret-2"}).Draw(t, "secret"), given)
+				if apply(events, err) {
+					require.Equal(t, forget != "", before.Credential != nil && (live.Credential == nil || live.Credential.ID != before.Credential.ID),
+						"a credential is forgotten when it is not the agent's any more")
+					if live.Credential != nil && given == nil {
+						require.Equal(t, before.Runner.Kind, live.Runner.Kind)
+						require.Equal(t, strings.Split(before.Runner.BaseURL, "/v1")[0], strings.Split(live.Runner.BaseURL, "/v1")[0], "a credential is kept for whom it was given")
+					}
+					again, _, err := live.Update(s, allowed, "", nil)
 					require.NoError(t, err)
 					require.Empty(t, again, "the same once more changes nothing")
+				} else {
+					require.Empty(t, forget)
 				}
 			},
 			"archive": func(t *rapid.T) {

@@ -43,12 +43,12 @@ func (x Execution) Start(worker string, retry agent.Retry, now time.Time) ([]eve
 }
 
 // Complete decides the good end of the running attempt, or of an execution whose work is
-// done outside.
-func (x Execution) Complete(output trigger.Digest) ([]eventlog.Event, error) {
+// done outside. usage is nil where nothing counts tokens.
+func (x Execution) Complete(output trigger.Digest, usage *TokenUsage) ([]eventlog.Event, error) {
 	if err := x.open(); err != nil {
 		return nil, err
 	}
-	return []eventlog.Event{Succeeded{Attempt: x.Attempt, Output: output}}, nil
+	return []eventlog.Event{Succeeded{Attempt: x.Attempt, Output: output, TokenUsage: usage}}, nil
 }
 
 // Fail decides what follows a failed attempt: another one after a wait, or the end.

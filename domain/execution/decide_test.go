@@ -20,6 +20,7 @@ var (
 	policy    = agent.Retry{MaxAttempts: 2, InitialSeconds: 10, MaxSeconds: 60, Factor: 2}
 	requested = execution.Requested{AgentID: "agent-1", TriggerID: "trigger-1", Runs: true}
 	output    = trigger.Digest{SHA256: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", Size: 2}
+	used      = &execution.TokenUsage{PromptTokens: 40, CompletionTokens: 2, TotalTokens: 42}
 	broken    = execution.Error{Code: "agent_failed", Message: "the agent answered 503"}
 	lost      = execution.WorkerLost.Error
 )
@@ -71,7 +72,7 @@ func TestDecisions(t *testing.T) {
 	start := func(x execution.Execution) ([]eventlog.Event, error) {
 		return x.Start("worker-1", policy, noon.In(time.FixedZone("", 7200)))
 	}
-	complete := func(x execution.Execution) ([]eventlog.Event, error) { return x.Complete(output) }
+	complete := func(x execution.Execution) ([]eventlog.Event, error) { return x.Complete(output, used) }
 	fail := func(f execution.Failure, retry agent.Retry) decide {
 		return func(x execution.Execution) ([]eventlog.Event, error) {
 			return x.Fail(f, retry, 0.5, noon.In(time.FixedZone("", 7200)))
@@ -95,8 +96,8 @@ func TestDecisions(t *testing.T) {
 		"start one that failed":     {given: list(requested, started(1), execution.GaveUp{}), when: start, refused: fault.Conflict},
 		"start one cancelled":       {given: list(requested, execution.WasCancelled{}), when: start, refused: fault.Conflict},
 		"start none":                {when: start, refused: fault.NotFound},
-		"complete":                  {given: list(requested, started(1)), when: complete, then: list(execution.Succeeded{Attempt: 1, Output: output})},
-		"complete from outside":     {given: list(requested), when: complete, then: list(execution.Succeeded{Output: output})},
+		"complete":                  {given: list(requested, started(1)), when: complete, then: list(execution.Succeeded{Attempt: 1, Output: output, TokenUsage: used})},
+		"complete from outside":     {given: list(requested), when: complete, then: list(execution.Succeeded{Output: output, TokenUsage: used})},
 		"complete twice":            {given: list(requested, started(1), execution.Succeeded{}), when: complete, refused: fault.Conflict},
 		"complete one cancelled":    {given: list(requested, started(1), execution.WasCancelled{}), when: complete, refused: fault.Conflict},
 		"complete none":             {when: complete, refused: fault.NotFound},

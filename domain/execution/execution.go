@@ -107,16 +107,28 @@ type AttemptFailed struct {
 	RetryAt time.Time `json:"retry_at"`
 }
 
+// TokenUsage is what a language model counted for the attempt that succeeded.
+type TokenUsage struct {
+	PromptTokens     int `json:"prompt_tokens"`
+	CompletionTokens int `json:"completion_tokens"`
+	TotalTokens      int `json:"total_tokens"`
+}
+
 // Succeeded ends an execution with an output.
 type Succeeded struct {
 	eventlog.Base
-	Attempt int            `json:"attempt"`
-	Output  trigger.Digest `json:"output"`
+	Attempt    int            `json:"attempt"`
+	Output     trigger.Digest `json:"output"`
+	TokenUsage *TokenUsage    `json:"token_usage,omitempty"`
 }
 
 // JSON writes the event.
 func (e Succeeded) JSON() []byte {
-	return e.Output.AddTo(jsonobject.New(128).Int("attempt", e.Attempt), "output").End()
+	o := e.Output.AddTo(jsonobject.New(128).Int("attempt", e.Attempt), "output")
+	if u := e.TokenUsage; u != nil {
+		o = o.Begin("token_usage").Int("prompt_tokens", u.PromptTokens).Int("completion_tokens", u.CompletionTokens).Int("total_tokens", u.TotalTokens).End()
+	}
+	return o.End()
 }
 
 // GaveUp ends an execution without one: the dead letter.
@@ -137,7 +149,7 @@ var Codec = eventlog.NewCodec(
 	eventlog.Type[Requested]("execution.requested"),
 	eventlog.Type[Started]("execution.started"),
 	eventlog.Type[AttemptFailed]("execution.attempt_failed"),
-	eventlog.Type[Succeeded]("execution.completed"),
+	eventlog.Type[Succeeded]("execution.completed", eventlog.Unchanged), // v2 may have the token usage
 	eventlog.Type[GaveUp]("execution.failed"),
 	eventlog.Type[WasCancelled]("execution.cancelled"),
 )

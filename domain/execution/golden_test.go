@@ -21,6 +21,7 @@ func TestGoldenEvents(t *testing.T) {
 		"execution.started.v1":        execution.Started{Attempt: 2, Worker: "worker-1"},
 		"execution.attempt_failed.v1": execution.AttemptFailed{Attempt: 2, Error: failed, RetryAt: time.Date(2026, 3, 1, 12, 30, 0, 5, time.UTC)},
 		"execution.completed.v1":      execution.Succeeded{Attempt: 2, Output: digest},
+		"execution.completed.v2":      execution.Succeeded{Attempt: 2, Output: digest, TokenUsage: &execution.TokenUsage{PromptTokens: 40, CompletionTokens: 2, TotalTokens: 42}},
 		"execution.failed.v1":         execution.GaveUp{Attempt: 5, Error: failed},
 		"execution.cancelled.v1":      execution.WasCancelled{Reason: "not needed any more"},
 	})

@@ -78,7 +78,7 @@ func TestAnyLifeOfAnExecution(t *testing.T) {
 			},
 			"complete": func(t *rapid.T) {
 				if rapid.IntRange(0, 3).Draw(t, "really") == 0 {
-					apply(live.Complete(output))
+					apply(live.Complete(output, rapid.SampledFrom([]*execution.TokenUsage{nil, used}).Draw(t, "usage")))
 				}
 			},
 			"cancel": func(t *rapid.T) {

@@ -175,6 +175,10 @@ func fieldsOf(target reflect.Value) map[string]reflect.Value {
 			continue
 		}
 		name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ",")
+		if name == "" && target.Type().Field(i).Anonymous {
+			maps.Copy(fields, fieldsOf(target.Field(i)))
+			continue
+		}
 		fields[name] = target.Field(i)
 	}
 	return fields

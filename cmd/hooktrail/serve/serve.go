@@ -203,9 +203,10 @@ func newRejectionLog(db *database.DB, logger *slog.Logger) *rejectionlog.Log {
 }
 
 func newRunners(lc fx.Lifecycle, config Config) application.AgentRunner {
-	overHTTP := runner.NewHTTP(runner.HTTPConfig{AllowPrivate: config.allowedPrivateAgents, UserAgent: "Hooktrail/" + Version})
-	lc.Append(fx.StopHook(overHTTP.Close))
-	runners := runner.Set{agent.RunnerHTTP: overHTTP, agent.RunnerEcho: runner.Echo{}}
+	outbound := runner.HTTPConfig{AllowPrivate: config.allowedPrivateAgents, UserAgent: "Hooktrail/" + Version}
+	overHTTP, models, a2a := runner.NewHTTP(outbound), runner.NewOpenAI(outbound), runner.NewA2A(outbound)
+	lc.Append(fx.StopHook(func() { overHTTP.Close(); models.Close(); a2a.Close() }))
+	runners := runner.Set{agent.RunnerHTTP: overHTTP, agent.RunnerOpenAI: models, agent.RunnerA2A: a2a, agent.RunnerEcho: runner.Echo{}}
 	if config.AllowCommandRunner {
 		runners[agent.RunnerCommand] = runner.NewCommand(runner.CommandConfig{})
 	}
