@@ -95,14 +95,27 @@ func (e Invoked) JSON() []byte {
 		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).End()
 }
 
+// Handshaken is a request by which the sender set the hook up or tested it, and that was
+// answered as the sender wants. Nothing ran.
+type Handshaken struct {
+	eventlog.Base
+	Scheme   Scheme `json:"scheme"`
+	Kind     string `json:"kind"` // the sender's word for it, such as url_verification
+	TokenID  string `json:"token_id"`
+	ClientIP string `json:"client_ip,omitempty"`
+}
+
 // Deleted ends a trigger.
 type Deleted struct{ eventlog.Base }
 
+// asItWas leads to a version that can say more: in version 2 options have a signature.
+func asItWas(data []byte) ([]byte, error) { return data, nil }
+
 // Codec stores the events of this package.
 var Codec = eventlog.NewCodec(
-	eventlog.Type[Created]("trigger.created"),
+	eventlog.Type[Created]("trigger.created", asItWas),
 	eventlog.Type[Renamed]("trigger.renamed"),
-	eventlog.Type[Configured]("trigger.configured"),
+	eventlog.Type[Configured]("trigger.configured", asItWas),
 	eventlog.Type[Rebound]("trigger.rebound"),
 	eventlog.Type[Activated]("trigger.activated"),
 	eventlog.Type[Deactivated]("trigger.deactivated"),
@@ -110,5 +123,6 @@ var Codec = eventlog.NewCodec(
 	eventlog.Type[SecretSet]("trigger.secret_set"),
 	eventlog.Type[SecretRemoved]("trigger.secret_removed"),
 	eventlog.FactType[Invoked]("trigger.invoked"),
+	eventlog.FactType[Handshaken]("trigger.handshaken"),
 	eventlog.Type[Deleted]("trigger.deleted"),
 )

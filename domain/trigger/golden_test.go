@@ -14,12 +14,21 @@ func TestGoldenEvents(t *testing.T) {
 	options := trigger.Options{
 		RateLimit: new(30), AllowedIPs: []string{"192.0.2.0/24", "2001:db8::1"}, InactiveStatus: 410, ExpiresAt: &until, MaxBodyBytes: 2048,
 	}
+	signed := options // since version 2
+	signed.Signature = &trigger.Signature{
+		Scheme: trigger.Custom, Header: "X-Sig", TimestampHeader: "X-Time", ToleranceSeconds: new(60), Algorithm: "sha512", Encoding: "base64",
+		Prefix: "v1=", SigningString: []string{"id", ".", "timestamp", ".", "body"}, DeliveryHeader: "X-Id", VerifyTokenID: "token-9",
+	}
 	eventlogtest.Golden(t, trigger.Codec, map[string]eventlog.Event{
 		"trigger.created.v1": trigger.Created{
 			AgentID: "agent-1", Name: "Grüße <&> \"x\"", Active: true, TokenID: "token-1", TokenPrefix: "wht_abcdef", SecretID: "secret-1", Options: options,
 		},
+		"trigger.created.v2": trigger.Created{
+			AgentID: "agent-1", Name: "orders", Active: true, TokenID: "token-1", TokenPrefix: "wht_abcdef", SecretID: "secret-1", Options: signed,
+		},
 		"trigger.renamed.v1":        trigger.Renamed{Name: "orders"},
 		"trigger.configured.v1":     trigger.Configured{Options: options},
+		"trigger.configured.v2":     trigger.Configured{Options: signed},
 		"trigger.rebound.v1":        trigger.Rebound{AgentID: "agent-2"},
 		"trigger.activated.v1":      trigger.Activated{},
 		"trigger.deactivated.v1":    trigger.Deactivated{},
@@ -31,6 +40,7 @@ func TestGoldenEvents(t *testing.T) {
 			Input: trigger.Digest{SHA256: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", Size: 2}, MediaType: "application/x-www-form-urlencoded",
 			TokenID: "token-1", Signed: true, IdempotencyKey: "delivery-1", ClientIP: "192.0.2.7",
 		},
-		"trigger.deleted.v1": trigger.Deleted{},
+		"trigger.handshaken.v1": trigger.Handshaken{Scheme: trigger.Slack, Kind: "url_verification", TokenID: "token-1", ClientIP: "192.0.2.7"},
+		"trigger.deleted.v1":    trigger.Deleted{},
 	})
 }
