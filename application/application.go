@@ -12,6 +12,7 @@ import (
 
 	"hooktrail/domain/apikey"
 	"hooktrail/domain/eventlog"
+	"hooktrail/domain/trigger"
 )
 
 // Config is what the operator decides.
@@ -33,6 +34,8 @@ type Dependencies struct {
 	Secrets Secrets
 	Runner  AgentRunner
 	Limiter RateLimiter
+	// Senders gives the sender of every scheme in trigger.Schemes.
+	Senders func(trigger.Signature) Sender
 	Logger  *slog.Logger
 	Now     func() time.Time
 	NewID   func() string // a KSUID

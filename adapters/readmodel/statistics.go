@@ -40,7 +40,10 @@ func statisticsOn(db *database.DB, table string) *Statistics {
 }
 
 // StatisticsEvents is the SQL condition for the events that count.
-const StatisticsEvents = "fact"
+const StatisticsEvents = "fact AND type <> 'trigger.handshaken'"
+
+// counts is StatisticsEvents for an event that has been read.
+func counts(e eventlog.Recorded) bool { return e.Fact && e.Type != "trigger.handshaken" }
 
 // Begin drops what was gathered of a batch that was broken off.
 func (s *Statistics) Begin() { s.take() }

@@ -54,6 +54,7 @@ func (s *Server) hook(c *fiber.Ctx) error {
 	call := application.Call{
 		Token: presented, Signatures: signatures(c), ContentType: c.Get(fiber.HeaderContentType), Client: client,
 		IdempotencyKey: idempotencyKey(c), RequestID: requestID(c), TraceParent: traceParent(c),
+		Sent: sent{c}, Forwarded: s.forwarded(c),
 	}
 	if err := s.readCall(c, &call); err != nil {
 		return err
@@ -61,6 +62,9 @@ func (s *Server) hook(c *fiber.Ctx) error {
 	invocation, err := s.app.InvokeTrigger(s.hooks.context(), call) // from now on, however slowly the body came
 	if err != nil {
 		return err
+	}
+	if invocation.Handshake != nil {
+		return answerHandshake(c, invocation.Handshake)
 	}
 	c.Set(fiber.HeaderLocation, "/api/v1/executions/"+invocation.ExecutionID)
 	if invocation.Replayed {

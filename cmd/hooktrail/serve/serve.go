@@ -26,6 +26,7 @@ import (
 	"hooktrail/adapters/ratelimit"
 	"hooktrail/adapters/readmodel"
 	"hooktrail/adapters/runner"
+	"hooktrail/adapters/senders"
 	"hooktrail/adapters/telemetry"
 	"hooktrail/adapters/workqueue"
 	"hooktrail/application"
@@ -215,7 +216,7 @@ func newApplication(config Config, db *database.DB, store *eventstore.Store, mod
 		WorkspaceID: string(workspace), PublicURL: listener.url, DefaultRunner: config.DefaultRunner,
 		AllowCommandRunner: config.AllowCommandRunner, RateLimit: config.RateLimit, MaxBodyBytes: config.MaxBodyBytes,
 	}, application.Dependencies{
-		Store: store, Views: models, Queue: queue, Secrets: ring, Runner: runners, Limiter: limiter, Logger: logger,
+		Store: store, Views: models, Queue: queue, Secrets: ring, Runner: runners, Limiter: limiter, Logger: logger, Senders: senders.Of,
 		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
 		Observe: metrics, Appended: wake.appended, Due: wake.due,
 	})
