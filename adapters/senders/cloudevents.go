@@ -27,7 +27,7 @@ func (cloudEvents) SetUp(m *application.Message) (*application.Handshake, error)
 	if m.RateLimit > 0 {
 		rate = strconv.Itoa(m.RateLimit)
 	}
-	return &application.Handshake{Kind: "validation", Header: map[string]string{
+	return &application.Handshake{Kind: "validation", ContentType: contentJSON, Body: []byte(`{"data":{"status":"granted"}}`), Header: map[string]string{
 		"Allow": http.MethodPost, "WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": rate,
 	}}, nil
 }

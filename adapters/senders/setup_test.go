@@ -33,7 +33,7 @@ func TestSetUp(t *testing.T) {
 		"x, without a secret":       {scheme: trigger.X, call: call{method: "GET", url: base + "?crc_token=abc"}, refused: fault.Validation},
 		"okta":                      {scheme: trigger.Okta, call: call{method: "GET", headers: []string{"X-Okta-Verification-Challenge", `a"b`}}, kind: "verification", answer: `{"verification":"a\"b"}`},
 		"okta, POST":                {scheme: trigger.Okta, call: call{headers: []string{"X-Okta-Verification-Challenge", "a"}}},
-		"cloudevents":               {scheme: trigger.CloudEvents, call: call{method: "OPTIONS", headers: []string{"WebHook-Request-Origin", "eventemitter.example.com"}}, kind: "validation"},
+		"cloudevents":               {scheme: trigger.CloudEvents, call: call{method: "OPTIONS", headers: []string{"WebHook-Request-Origin", "eventemitter.example.com"}}, kind: "validation", answer: `{"data":{"status":"granted"}}`},
 		"cloudevents, no origin":    {scheme: trigger.CloudEvents, call: call{method: "OPTIONS"}},
 		"cloudevents, by GET":       {scheme: trigger.CloudEvents, call: call{method: "GET", headers: []string{"WebHook-Request-Origin", "a"}}},
 		"github sets nothing up":    {scheme: trigger.GitHub, call: call{method: "GET", url: base + "?hub.mode=subscribe&hub.verify_token=the+token&hub.challenge=1"}},

@@ -91,4 +91,3 @@ func answerHandshake(c *fiber.Ctx, h *application.Handshake) error {
 	}
 	return c.Send(h.Body)
 }
-
