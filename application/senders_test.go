@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -27,7 +28,7 @@ type request struct {
 func (r request) Method() string              { return r.method }
 func (r request) Header(name string) []string { return r.header.Values(name) }
 func (r request) Query(string) string         { return "" }
-func (r request) URL(bool) string             { return publicURL + r.URI() }
+func (r request) URL(bool) string             { return "http://inside:8080" + r.URI() }
 func (r request) URI() string                 { return "/hooks/wht_x" }
 
 // sent is a call with headers, names and values in turn.
@@ -226,6 +227,19 @@ func TestHandshakesAreOnTheTrail(t *testing.T) {
 			require.ErrorContains(t, err, "this path takes the method POST")
 		}
 	})
+}
+
+// TestTheURLOutside: a sender that signs the URL knows the one that the operator has made public.
+func TestTheURLOutside(t *testing.T) {
+	w := embedded(t)
+	r := w.replica()
+	made := r.trigger(r.agent(nil).ID, withScheme(`{"scheme":"custom","header":"X-Sig","signing_string":["url","body"]}`))
+	for url, passes := range map[string]bool{publicURL + "/hooks/wht_x": true, "http://inside:8080/hooks/wht_x": true, "http://elsewhere/hooks/wht_x": false} {
+		mac := hmac.New(sha256.New, []byte(made.Secret))
+		mac.Write([]byte(url + `{}`))
+		_, err := r.invoke(sent(made.Token, `{}`, "X-Sig", hex.EncodeToString(mac.Sum(nil))))
+		require.Equal(t, passes, err == nil, url)
+	}
 }
 
 func typeformSignature(secret, body string) string {
