@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -67,8 +68,11 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 	if bound.trigger, err = fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0); err != nil {
 		return nil, err
 	}
-	if !bound.trigger.Options.Signature.Plain() {
-		bound.sender, bound.secrets = app.Senders(*bound.trigger.Options.Signature), map[string]string{}
+	if signature := bound.trigger.Options.Signature; !signature.Plain() {
+		if bound.sender = app.Senders(*signature); bound.sender == nil {
+			return nil, fmt.Errorf("the signature scheme %q is not known to this version", signature.Scheme)
+		}
+		bound.secrets = map[string]string{}
 	}
 	for _, id := range trigger.IDs(bound.trigger.Secrets) {
 		sealed, found, err := app.Store.Sealed(ctx, id)
@@ -146,6 +150,8 @@ func (b *boundTrigger) verify(call Call, m *Message, now time.Time) error {
 	}
 	return nil
 }
+
+func (b *boundTrigger) wantsOK() bool { return b.sender != nil && b.sender.WantsOK() }
 
 func (b *boundTrigger) checkInput(mediaType string, body []byte) error {
 	input := body

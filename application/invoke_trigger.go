@@ -55,6 +55,8 @@ type Invocation struct {
 	// Handshake is set, and what is about an execution is not, when the call set the hook up or
 	// tested it.
 	Handshake *Handshake
+	// WantsOK says that the sender takes no other status than 200 for an acceptance.
+	WantsOK bool
 }
 
 // AddTo adds the invocation to an object that is being written.
@@ -217,11 +219,13 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 		return Invocation{}, err
 	}
 	if appended.Replayed != "" {
-		return app.replayed(ctx, t.WorkspaceID, appended.Replayed)
+		invocation, err := app.replayed(ctx, t.WorkspaceID, appended.Replayed)
+		invocation.WantsOK = bound.wantsOK()
+		return invocation, err
 	}
 	return Invocation{
 		ID: id, ExecutionID: id, TriggerID: t.ID, AgentID: t.AgentID, Status: execution.Pending,
-		CreatedAt: appended.Events[0].At, WorkspaceID: t.WorkspaceID,
+		CreatedAt: appended.Events[0].At, WorkspaceID: t.WorkspaceID, WantsOK: bound.wantsOK(),
 	}, nil
 }
 

@@ -30,6 +30,9 @@ type Sender interface {
 	Ping(m *Message) *Handshake
 	// Delivery tells which delivery a verified message is.
 	Delivery(m *Message) Delivery
+	// WantsOK reports whether the sender demands the status 200 for what it has delivered, where
+	// others take any 2xx.
+	WantsOK() bool
 }
 
 // Sent is the request of a call, for senders that say more than their body. It must not be

@@ -65,7 +65,7 @@ func TestUnsignedDeliveryIDs(t *testing.T) {
 		require.False(t, other.Replayed, "another body is another delivery")
 		require.NotEqual(t, first.ID, other.ID)
 		require.False(t, send("d-2", `{"n":1}`).Replayed, "senders repeat equal bodies in good faith")
-		require.True(t, send(strings.Repeat("long ", 100), `{"n":3}`).ID != "")
+		require.False(t, send(strings.Repeat("long ", 100), `{"n":3}`).Replayed)
 		require.True(t, send(strings.Repeat("long ", 100), `{"n":3}`).Replayed)
 		w.clock.advance(24*time.Hour + time.Second)
 		require.False(t, send("d-1", `{"n":1}`).Replayed, "a day later it is forgotten")
@@ -86,7 +86,9 @@ func TestSignedDeliveryIDs(t *testing.T) {
 	require.True(t, repeat.Replayed)
 	require.Equal(t, first.ID, repeat.ID)
 	require.False(t, send(`{"event_id":"e-2","try":1}`).Replayed)
-	require.NotEqual(t, send(`{}`).ID, send(`{}`).ID, "without an id every call counts")
+	for range 2 {
+		require.False(t, send(`{}`).Replayed, "without an id every call counts")
+	}
 }
 
 func TestSecretsFitTheScheme(t *testing.T) {

@@ -2,7 +2,7 @@ package e2e_test
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // Twilio signs by it
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -35,6 +35,8 @@ type sender struct {
 	tolerance time.Duration
 	// numbered says that the sender gives its deliveries ids.
 	numbered bool
+	// wantsOK says that the sender takes no other status than 200.
+	wantsOK bool
 	// open says that the body may be changed: nothing covers it.
 	open bool
 }
@@ -181,9 +183,13 @@ func TestEverySenderCanCall(t *testing.T) {
 					d := sender.sign(sender, id, n, at, made.HookURL)
 					return service.deliver(made.HookURL, d), d
 				}
+				accepted := http.StatusAccepted
+				if sender.wantsOK {
+					accepted = http.StatusOK
+				}
 				now := time.Now()
 				first, d := call("d-1", 1, now)
-				require.Equal(t, http.StatusAccepted, first.status, first.body)
+				require.Equal(t, accepted, first.status, first.body)
 				require.Empty(t, first.header.Get("Idempotent-Replayed"))
 				ran := read[executionData](t, first).ID
 
@@ -207,19 +213,19 @@ func TestEverySenderCanCall(t *testing.T) {
 				}
 				if sender.numbered {
 					repeat, _ := call("d-1", 1, now.Add(2*time.Second)) // signed anew, as senders do that sign a time
-					require.Equal(t, http.StatusAccepted, repeat.status, repeat.body)
+					require.Equal(t, accepted, repeat.status, repeat.body)
 					require.Equal(t, "true", repeat.header.Get("Idempotent-Replayed"))
 					require.Equal(t, ran, read[executionData](t, repeat).ID)
 				}
 				next, _ := call("d-3", 3, now)
-				require.Equal(t, http.StatusAccepted, next.status, next.body)
+				require.Equal(t, accepted, next.status, next.body)
 				require.NotEqual(t, ran, read[executionData](t, next).ID)
 				require.Equal(t, 2, service.total("/api/v1/executions?trigger_id="+made.ID), "what was refused or repeated has run nothing")
 
 				// The secret before passes while its grace period lasts.
 				service.api(http.StatusOK, http.MethodPost, "/api/v1/webhook-triggers/"+made.ID+"/rotate-secret", `{"grace_period": 3600}`)
 				graced, _ := call("d-4", 4, now)
-				require.Equal(t, http.StatusAccepted, graced.status, graced.body)
+				require.Equal(t, accepted, graced.status, graced.body)
 				service.api(http.StatusOK, http.MethodPost, "/api/v1/webhook-triggers/"+made.ID+"/rotate-secret", `{"grace_period": 0}`)
 				ended, _ := call("d-5", 5, now)
 				require.Equal(t, http.StatusUnauthorized, ended.status, ended.body)

@@ -18,6 +18,9 @@ func newMeta(trigger.Signature) application.Sender {
 	return meta{bodyMAC{header: "X-Hub-Signature-256", prefix: "sha256=", encoding: inHex}}
 }
 
+// WantsOK: the documentation asks for 200 OK, and says nothing of others.
+func (meta) WantsOK() bool { return true }
+
 func (meta) SetUp(m *application.Message) (*application.Handshake, error) {
 	if m.Method() != http.MethodGet || m.Query("hub.mode") != "subscribe" {
 		return nil, nil

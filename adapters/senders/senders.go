@@ -56,6 +56,7 @@ func (usual) NewSecret(random io.Reader) (string, error)                 { retur
 func (usual) SetUp(*application.Message) (*application.Handshake, error) { return nil, nil }
 func (usual) Ping(*application.Message) *application.Handshake           { return nil }
 func (usual) Delivery(*application.Message) application.Delivery         { return application.Delivery{} }
+func (usual) WantsOK() bool                                              { return false }
 
 // bad is the refusal of a signature, for whoever sets the sender up to read.
 func bad(format string, args ...any) error {

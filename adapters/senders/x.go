@@ -29,6 +29,9 @@ func (s x) Verify(m *application.Message) error {
 	return s.bodyMAC.Verify(m)
 }
 
+// WantsOK: the documentation asks for the status 200, and says nothing of others.
+func (x) WantsOK() bool { return true }
+
 const maxCRCToken = 256 // bytes
 
 func (x) SetUp(m *application.Message) (*application.Handshake, error) {

@@ -253,6 +253,7 @@ func (a *api) setUpBadly(t *testing.T, method, path string) {
 		return
 	}
 	meta := with(`{"scheme": "meta", "verify_token": "a-low-secret"}`, "")
+	a.must(t, 200, nil, "POST", "/hooks/"+meta, `{}`, "X-Hub-Signature-256", trigger.Sign([]byte("0123456789abcdef"), []byte(`{}`)))
 	send(200, meta, "?hub.mode=subscribe&hub.verify_token=a-low-secret&hub.challenge=7")
 	send(403, meta, "?hub.mode=subscribe&hub.verify_token=another&hub.challenge=7")
 	crc := with(`{"scheme": "x"}`, "")

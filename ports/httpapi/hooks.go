@@ -79,7 +79,11 @@ func (s *Server) hook(c *fiber.Ctx) error {
 			return data(c, fiber.StatusOK, view, nil)
 		}
 	}
-	c.Status(fiber.StatusAccepted).Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	status := fiber.StatusAccepted
+	if invocation.WantsOK {
+		status = fiber.StatusOK
+	}
+	c.Status(status).Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	return c.Send(invocation.AddTo(jsonobject.New(320), "data").End())
 }
 
