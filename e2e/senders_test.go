@@ -131,8 +131,8 @@ var knownSenders = map[string]sender{
 		d.headers = []string{"X-Time", unix(at), "X-Grafana-Alerting-Signature", inHex(s.secret, unix(at)+":"+d.body)}
 		return d
 	}},
-	"meta": {signature: `{"scheme":"meta"}`, sign: byMember("id", "X-Hub-Signature-256", "sha256=", inHex), numbered: true},
-	"x":    {signature: `{"scheme":"x"}`, sign: byBody("X-Twitter-Webhooks-Signature", "sha256=", inBase64, "")},
+	"meta": {signature: `{"scheme":"meta"}`, wantsOK: true, sign: byMember("id", "X-Hub-Signature-256", "sha256=", inHex), numbered: true},
+	"x":    {signature: `{"scheme":"x"}`, wantsOK: true, sign: byBody("X-Twitter-Webhooks-Signature", "sha256=", inBase64, "")},
 	"cloudevents": {signature: `{"scheme":"cloudevents"}`, numbered: true, sign: func(s sender, id string, n int, _ time.Time, _ string) delivery {
 		d := delivery{body: fmt.Sprintf(`{"specversion":"1.0","type":"t","source":"/s","id":%q,"n":%d}`, id, n)}
 		d.headers = []string{"Content-Type", "application/cloudevents+json", "X-Webhook-Signature", "sha256=" + inHex(s.secret, d.body)}
