@@ -465,6 +465,27 @@ func TestMicrosoftGraph(t *testing.T) {
 	refused(t, scheme, body(ourSecret).with(func(c *call) { c.secrets = nil }), "clientState")
 }
 
+// TestNoKeyIsNobodys: with an empty key anybody could sign.
+func TestNoKeyIsNobodys(t *testing.T) {
+	refused(t, trigger.Signature{Scheme: trigger.GitHub}, call{secrets: []string{""}, body: ourBody, now: moment, headers: []string{"X-Hub-Signature-256", "sha256=" + hexOf("", ourBody)}}, "X-Hub-Signature-256")
+	refused(t, trigger.Signature{Scheme: trigger.MicrosoftGraph}, call{secrets: []string{""}, body: `{"value": [{"clientState": ""}]}`, now: moment}, "clientState")
+	signed := base64.StdEncoding.EncodeToString(mac(sha256.New, "", "msg_1.1714000000."+ourBody))
+	refused(t, trigger.Signature{Scheme: trigger.StandardWebhooks}, call{
+		secrets: []string{"whsec_"}, body: ourBody, now: moment,
+		headers: []string{"webhook-id", "msg_1", "webhook-timestamp", "1714000000", "webhook-signature", "v1," + signed},
+	}, "has no signature v1")
+}
+
+// TestXSignsNoCalls: what the challenge-response check signs for whoever asks is no call.
+func TestXSignsNoCalls(t *testing.T) {
+	scheme := trigger.Signature{Scheme: trigger.X}
+	m := call{method: http.MethodGet, url: "https://h/?crc_token=abc", secrets: []string{ourSecret}}.message()
+	h, err := of(scheme).SetUp(m)
+	require.NoError(t, err)
+	_, signature, _ := strings.Cut(strings.TrimSuffix(string(h.Body), `"}`), `:"`)
+	refused(t, scheme, call{secrets: []string{ourSecret}, body: "abc", media: "application/x-www-form-urlencoded", now: moment, headers: []string{"X-Twitter-Webhooks-Signature", signature}}, "must be a JSON object")
+}
+
 func TestCustomParts(t *testing.T) {
 	scheme := trigger.Signature{
 		Scheme: trigger.Custom, Header: "X-Sig", Algorithm: "sha512", Encoding: "base64", TimestampHeader: "X-Time", DeliveryHeader: "X-Id",

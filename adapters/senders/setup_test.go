@@ -75,6 +75,7 @@ func TestMetaWithoutAVerifyToken(t *testing.T) {
 		m := call{method: "GET", url: "https://h/?hub.mode=subscribe&hub.challenge=1&hub.verify_token=" + given}.message()
 		_, err := of(trigger.Signature{Scheme: trigger.Meta}).SetUp(m)
 		require.Equal(t, fault.Forbidden, fault.CodeOf(err))
+		require.ErrorContains(t, err, "has no options.signature.verify_token")
 	}
 }
 

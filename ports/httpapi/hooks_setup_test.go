@@ -5,6 +5,7 @@ package httpapi_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -50,6 +51,13 @@ func TestSetUpByPOST(t *testing.T) {
 			}
 		}
 		require.Equal(t, []string{"github ping", "microsoft-graph validation", "microsoft-graph validation"}, handshakes)
+		used := a.trigger(t, agent, "")
+		a.accepted(t, used.Token, `{"n": 1}`)
+		require.Eventually(t, func() bool { // the statistics follow the log in its order
+			var shown issued
+			a.must(t, 200, &shown, "GET", triggers+"/"+used.ID, "")
+			return shown.LastUsedAt != ""
+		}, time.Minute, 10*time.Millisecond)
 		var shown issued
 		a.must(t, 200, &shown, "GET", triggers+"/"+github.ID, "")
 		require.Empty(t, shown.LastUsedAt, "a test is no use")
