@@ -182,11 +182,13 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 		return Invocation{}, err
 	}
 	digest := sha256.Sum256(call.Body)
-	key, keyDigest := call.IdempotencyKey, digest[:]
+	key, keyDigest, senderEvent := call.IdempotencyKey, digest[:], ""
 	if message != nil {
-		if d := bound.sender.Delivery(message); d.ID != "" {
+		d := bound.sender.Delivery(message)
+		if d.ID != "" {
 			key, keyDigest = d.key(t.Options.Signature.Scheme, message)
 		}
+		senderEvent = d.event()
 	}
 	if err := checkIdempotencyKey(key); err != nil {
 		return Invocation{}, err
@@ -196,6 +198,7 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 		ExecutionID: id, AgentID: t.AgentID, Runs: bound.agent.Runner.Kind != agent.RunnerNone,
 		Input: trigger.Digest{SHA256: hex.EncodeToString(digest[:]), Size: len(call.Body)}, MediaType: mediaType,
 		TokenID: bound.tokenID, Signed: t.HasSecret(), IdempotencyKey: key, ClientIP: call.Client.String(),
+		SenderEvent: senderEvent,
 	}
 	proposed, err := trigger.Codec.Encode(invoked)
 	if err != nil {

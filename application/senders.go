@@ -82,6 +82,18 @@ type Delivery struct {
 	Proven bool
 	// Material is what must be the same beside an id that is not proven; nil is all that was sent.
 	Material []byte
+	// Event is the sender's name for what happened; "" when it gives none.
+	Event string
+}
+
+const maxSenderEvent = 100 // bytes
+
+// event gives the name of what happened if it is one that can be kept.
+func (d Delivery) event() string {
+	if len(d.Event) > maxSenderEvent || checkIdempotencyKey(d.Event) != nil {
+		return ""
+	}
+	return d.Event
 }
 
 // key gives what a delivery counts once under, and the digest that must be the same for it.

@@ -36,15 +36,16 @@ func (cloudEvents) SetUp(m *application.Message) (*application.Handshake, error)
 // in the body, which is signed if there is a secret.
 func (cloudEvents) Delivery(m *application.Message) application.Delivery {
 	if source, id := first(m, "ce-source"), first(m, "ce-id"); source != "" && id != "" {
-		return application.Delivery{ID: source + " " + id}
+		return application.Delivery{ID: source + " " + id, Event: first(m, "ce-type")}
 	}
 	var event struct {
 		SpecVersion string `json:"specversion"`
 		Source      string `json:"source"`
 		ID          string `json:"id"`
+		Type        string `json:"type"`
 	}
 	if !read(m.Body, &event) || event.SpecVersion == "" || event.Source == "" || event.ID == "" {
 		return application.Delivery{}
 	}
-	return application.Delivery{ID: event.Source + " " + event.ID, Proven: true}
+	return application.Delivery{ID: event.Source + " " + event.ID, Proven: true, Event: event.Type}
 }

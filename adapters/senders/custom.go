@@ -104,7 +104,7 @@ func (c custom) Delivery(m *application.Message) application.Delivery {
 	if c.declared.DeliveryHeader == "" {
 		return application.Delivery{}
 	}
-	d := id(m, c.declared.DeliveryHeader)
+	d := delivery(m, c.declared.DeliveryHeader, "")
 	d.Proven = slices.Contains(c.declared.SigningString, trigger.PartID)
 	return d
 }

@@ -21,5 +21,5 @@ func (github) Ping(m *application.Message) *application.Handshake {
 }
 
 func (github) Delivery(m *application.Message) application.Delivery {
-	return id(m, "X-GitHub-Delivery")
+	return delivery(m, "X-GitHub-Delivery", "X-GitHub-Event")
 }

@@ -68,11 +68,14 @@ func isOneOf(given string, secrets []string) bool {
 // Delivery is by webhook-id, which is the same as Idempotency-Key where GitLab sends both, and
 // signed only where GitLab signs.
 func (g gitlab) Delivery(m *application.Message) application.Delivery {
+	const event = "X-Gitlab-Event"
 	if len(m.Secrets) > 0 && strings.HasPrefix(m.Secrets[0], token.StandardWebhooksPrefix) && first(m, "webhook-signature") != "" {
-		return g.signed.Delivery(m)
-	}
-	if d := id(m, "Idempotency-Key"); d.ID != "" {
+		d := g.signed.Delivery(m)
+		d.Event = first(m, event)
 		return d
 	}
-	return id(m, "X-Gitlab-Event-UUID")
+	if d := delivery(m, "Idempotency-Key", event); d.ID != "" {
+		return d
+	}
+	return delivery(m, "X-Gitlab-Event-UUID", event)
 }

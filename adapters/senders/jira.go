@@ -14,5 +14,12 @@ func newJira(trigger.Signature) application.Sender {
 }
 
 func (jira) Delivery(m *application.Message) application.Delivery {
-	return id(m, "X-Atlassian-Webhook-Identifier")
+	d := delivery(m, "X-Atlassian-Webhook-Identifier", "")
+	var body struct {
+		Event string `json:"webhookEvent"`
+	}
+	if read(m.Body, &body) {
+		d.Event = body.Event
+	}
+	return d
 }

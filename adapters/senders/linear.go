@@ -40,7 +40,7 @@ func (l linear) Verify(m *application.Message) error {
 // Delivery is by a header that is not signed. What is signed beside it is the body but for the
 // time, which is a new one when Linear tries again.
 func (linear) Delivery(m *application.Message) application.Delivery {
-	d := id(m, "Linear-Delivery")
+	d := delivery(m, "Linear-Delivery", "Linear-Event")
 	var body map[string]jsontext.Value
 	if read(m.Body, &body) {
 		delete(body, linearTime)

@@ -34,8 +34,9 @@ func (okta) Verify(m *application.Message) error {
 
 func (okta) Delivery(m *application.Message) application.Delivery {
 	var event struct {
-		ID string `json:"eventId"`
+		ID   string `json:"eventId"`
+		Type string `json:"eventType"`
 	}
 	read(m.Body, &event)
-	return application.Delivery{ID: event.ID, Proven: true}
+	return application.Delivery{ID: event.ID, Proven: true, Event: event.Type}
 }

@@ -35,17 +35,26 @@ func (pagerDuty) Verify(m *application.Message) error {
 }
 
 func (pagerDuty) Ping(m *application.Message) *application.Handshake {
-	var body struct {
-		Event struct {
-			Type string `json:"event_type"`
-		} `json:"event"`
-	}
-	if read(m.Body, &body) && body.Event.Type == "pagey.ping" {
+	if pagerDutyEvent(m) == "pagey.ping" {
 		return pong("pagey.ping")
 	}
 	return nil
 }
 
+func pagerDutyEvent(m *application.Message) string {
+	var body struct {
+		Event struct {
+			Type string `json:"event_type"`
+		} `json:"event"`
+	}
+	if !read(m.Body, &body) {
+		return ""
+	}
+	return body.Event.Type
+}
+
 func (pagerDuty) Delivery(m *application.Message) application.Delivery {
-	return id(m, "X-Webhook-Id")
+	d := delivery(m, "X-Webhook-Id", "")
+	d.Event = pagerDutyEvent(m)
+	return d
 }

@@ -84,9 +84,14 @@ func first(m *application.Message, header string) string {
 	return ""
 }
 
-// id is the delivery that a header names, which the signature does not cover.
-func id(m *application.Message, header string) application.Delivery {
-	return application.Delivery{ID: first(m, header)}
+// delivery is the one that a header names, and another its event; "" when none does. The
+// signature covers neither.
+func delivery(m *application.Message, id, event string) application.Delivery {
+	d := application.Delivery{ID: first(m, id)}
+	if event != "" {
+		d.Event = first(m, event)
+	}
+	return d
 }
 
 // read reads the members of a JSON object that into names; false when it is not a proper one.

@@ -14,5 +14,5 @@ func newSentry(trigger.Signature) application.Sender {
 }
 
 func (sentry) Delivery(m *application.Message) application.Delivery {
-	return id(m, "Request-ID")
+	return delivery(m, "Request-ID", "Sentry-Hook-Resource")
 }

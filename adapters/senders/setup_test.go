@@ -144,6 +144,24 @@ func TestDeliveries(t *testing.T) {
 			require.Equal(t, c.want, of(trigger.Signature{Scheme: c.scheme}).Delivery(c.call.message()))
 		})
 	}
+	for scheme, c := range map[trigger.Scheme]call{
+		trigger.GitHub:      with(`{}`, "X-GitHub-Event", "happened"),
+		trigger.GitLab:      with(`{}`, "X-Gitlab-Event", "happened"),
+		trigger.Slack:       with(`{"type":"event_callback","event":{"type":"happened"}}`),
+		trigger.Stripe:      with(`{"type":"happened"}`),
+		trigger.Shopify:     with(`{}`, "X-Shopify-Topic", "happened"),
+		trigger.Linear:      with(`{}`, "Linear-Event", "happened"),
+		trigger.Jira:        with(`{"webhookEvent":"happened"}`),
+		trigger.Sentry:      with(`{}`, "Sentry-Hook-Resource", "happened"),
+		trigger.PagerDuty:   with(`{"event":{"event_type":"happened"}}`),
+		trigger.Typeform:    with(`{"event_type":"happened"}`),
+		trigger.Okta:        with(`{"eventType":"happened"}`),
+		trigger.CloudEvents: with(`{"specversion":"1.0","type":"happened","source":"s","id":"1"}`),
+	} {
+		require.Equal(t, "happened", of(trigger.Signature{Scheme: scheme}).Delivery(c.message()).Event, scheme)
+	}
+	binary := with(`{}`, "ce-id", "1", "ce-source", "s", "ce-type", "happened")
+	require.Equal(t, "happened", of(trigger.Signature{Scheme: trigger.CloudEvents}).Delivery(binary.message()).Event)
 	first, second := with(`{"a":1}`).message(), with(`{"a":2}`).message()
 	meta := of(trigger.Signature{Scheme: trigger.Meta})
 	require.Equal(t, meta.Delivery(first), meta.Delivery(with(`{"a":1}`).message()))

@@ -14,5 +14,5 @@ func newShopify(trigger.Signature) application.Sender {
 }
 
 func (shopify) Delivery(m *application.Message) application.Delivery {
-	return id(m, "X-Shopify-Event-Id")
+	return delivery(m, "X-Shopify-Event-Id", "X-Shopify-Topic")
 }

@@ -63,12 +63,15 @@ func (slack) Ping(m *application.Message) *application.Handshake {
 // Delivery is by the event's id, which is the same when Slack tries again and is signed.
 func (slack) Delivery(m *application.Message) application.Delivery {
 	var event struct {
-		ID string `json:"event_id"`
+		ID    string `json:"event_id"`
+		Event struct {
+			Type string `json:"type"`
+		} `json:"event"`
 	}
 	if isForm(m) || !read(m.Body, &event) {
 		return application.Delivery{}
 	}
-	return application.Delivery{ID: event.ID, Proven: true}
+	return application.Delivery{ID: event.ID, Proven: true, Event: event.Event.Type}
 }
 
 func isForm(m *application.Message) bool {

@@ -57,8 +57,9 @@ func (s stripe) Verify(m *application.Message) error {
 // Delivery is by the event's id. What stands beside it changes: pending_webhooks counts down.
 func (stripe) Delivery(m *application.Message) application.Delivery {
 	var event struct {
-		ID string `json:"id"`
+		ID   string `json:"id"`
+		Type string `json:"type"`
 	}
 	read(m.Body, &event)
-	return application.Delivery{ID: event.ID, Proven: true}
+	return application.Delivery{ID: event.ID, Proven: true, Event: event.Type}
 }

@@ -91,5 +91,5 @@ func portForms(base string) []string {
 // Delivery is by a token that is not signed. MessageSid and CallSid are no ids of deliveries:
 // they stay the same while a message or call goes through its states.
 func (twilio) Delivery(m *application.Message) application.Delivery {
-	return id(m, "I-Twilio-Idempotency-Token")
+	return delivery(m, "I-Twilio-Idempotency-Token", "")
 }

@@ -14,8 +14,9 @@ func newTypeform(trigger.Signature) application.Sender {
 
 func (typeform) Delivery(m *application.Message) application.Delivery {
 	var event struct {
-		ID string `json:"event_id"`
+		ID   string `json:"event_id"`
+		Type string `json:"event_type"`
 	}
 	read(m.Body, &event)
-	return application.Delivery{ID: event.ID, Proven: true}
+	return application.Delivery{ID: event.ID, Proven: true, Event: event.Type}
 }

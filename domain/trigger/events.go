@@ -86,13 +86,16 @@ type Invoked struct {
 	Signed         bool   `json:"signed,omitempty"`
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	ClientIP       string `json:"client_ip,omitempty"`
+	// SenderEvent is the sender's own name for what happened, such as pull_request; since version 2.
+	SenderEvent string `json:"sender_event,omitempty"`
 }
 
 // JSON writes the event.
 func (e Invoked) JSON() []byte {
 	o := jsonobject.New(384).Text("execution_id", e.ExecutionID).Text("agent_id", e.AgentID).Bool("runs", e.Runs)
 	return e.Input.AddTo(o, "input").TextIfAny("media_type", e.MediaType).Text("token_id", e.TokenID).BoolIfTrue("signed", e.Signed).
-		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).End()
+		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).
+		TextIfAny("sender_event", e.SenderEvent).End()
 }
 
 // Handshaken is a request by which the sender set the hook up or tested it, and that was
@@ -108,7 +111,8 @@ type Handshaken struct {
 // Deleted ends a trigger.
 type Deleted struct{ eventlog.Base }
 
-// asItWas leads to a version that can say more: in version 2 options have a signature.
+// asItWas leads to a version that can say more: in version 2 options have a signature, and calls
+// their sender's event.
 func asItWas(data []byte) ([]byte, error) { return data, nil }
 
 // Codec stores the events of this package.
@@ -122,7 +126,7 @@ var Codec = eventlog.NewCodec(
 	eventlog.Type[TokenRotated]("trigger.token_rotated"),
 	eventlog.Type[SecretSet]("trigger.secret_set"),
 	eventlog.Type[SecretRemoved]("trigger.secret_removed"),
-	eventlog.FactType[Invoked]("trigger.invoked"),
+	eventlog.FactType[Invoked]("trigger.invoked", asItWas),
 	eventlog.FactType[Handshaken]("trigger.handshaken"),
 	eventlog.Type[Deleted]("trigger.deleted"),
 )

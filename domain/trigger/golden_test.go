@@ -40,6 +40,10 @@ func TestGoldenEvents(t *testing.T) {
 			Input: trigger.Digest{SHA256: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", Size: 2}, MediaType: "application/x-www-form-urlencoded",
 			TokenID: "token-1", Signed: true, IdempotencyKey: "delivery-1", ClientIP: "192.0.2.7",
 		},
+		"trigger.invoked.v2": trigger.Invoked{
+			ExecutionID: "execution-1", AgentID: "agent-1", Runs: true, Input: trigger.Digest{SHA256: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", Size: 2},
+			MediaType: "application/x-www-form-urlencoded", TokenID: "token-1", Signed: true, IdempotencyKey: "github:delivery-1", ClientIP: "192.0.2.7", SenderEvent: "pull_request",
+		},
 		"trigger.handshaken.v1": trigger.Handshaken{Scheme: trigger.Slack, Kind: "url_verification", TokenID: "token-1", ClientIP: "192.0.2.7"},
 		"trigger.deleted.v1":    trigger.Deleted{},
 	})
