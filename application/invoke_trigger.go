@@ -33,6 +33,12 @@ type Call struct {
 	IdempotencyKey string
 	RequestID      string
 	TraceParent    string
+	// Sent is the request itself, for senders whose scheme looks at more of it.
+	Sent Sent
+	// Forwarded says that a trusted proxy stands between.
+	Forwarded bool
+	// SetUp marks a request of another method than POST, which can only set the hook up.
+	SetUp bool
 }
 
 // Invocation is the answer to a call that was accepted, on disk, or accepted before under
@@ -46,6 +52,11 @@ type Invocation struct {
 	CreatedAt   time.Time
 	WorkspaceID string
 	Replayed    bool
+	// Handshake is set, and what is about an execution is not, when the call set the hook up or
+	// tested it.
+	Handshake *Handshake
+	// WantsOK says that the sender takes no other status than 200 for an acceptance.
+	WantsOK bool
 }
 
 // AddTo adds the invocation to an object that is being written.
@@ -81,15 +92,24 @@ func outcomeOf(i Invocation, err error) string {
 		return string(fault.CodeOf(err))
 	case i.Replayed:
 		return "replayed"
+	case i.Handshake != nil:
+		return "handshake"
 	}
 	return "accepted"
 }
 
 var errNotProven = fault.New(fault.Unauthorized, "a valid trigger token is required, as Authorization: Bearer or in the path /api/v1/hooks/{token}")
 
+func (c *Call) notProven() error {
+	if c.SetUp {
+		return errNoSetUp
+	}
+	return errNotProven
+}
+
 func (app *Application) invoke(ctx context.Context, call Call) (Invocation, error) {
 	if !call.Token.valid {
-		return Invocation{}, errNotProven
+		return Invocation{}, call.notProven()
 	}
 	hash := app.hashOf(call.Token)
 	bound, _ := app.triggers.Get(hash)
@@ -124,20 +144,27 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Call) (Invocation, error) {
 	now := app.Now()
 	if bound == nil || !bound.trigger.Proven(bound.tokenID, now) {
-		return Invocation{}, errNotProven
+		return Invocation{}, call.notProven()
 	}
 	t := &bound.trigger
 	if limit := app.bodyLimit(bound); len(call.Body) > limit {
 		return Invocation{}, fault.New(fault.PayloadTooLarge, "the body is larger than %d bytes", limit)
 	}
-	if err := bound.verify(call, now); err != nil {
+	var message *Message // nil for the usual scheme, which needs none
+	if bound.sender != nil {
+		message = app.message(bound, &call, now)
+		if handshake, err := bound.sender.SetUp(message); err != nil || handshake != nil {
+			return app.setUp(ctx, bound, &call, handshake, err)
+		}
+	}
+	if call.SetUp {
+		return Invocation{}, errNoSetUp
+	}
+	if err := bound.verify(call, message, now); err != nil {
 		return Invocation{}, err
 	}
-	if err := t.Open(call.Client, now); err != nil {
-		return Invocation{}, inactive(t.Options.InactiveStatus, err)
-	}
-	if bound.agent.Version == 0 || bound.agent.Archived {
-		return Invocation{}, inactive(t.Options.InactiveStatus, fault.New(fault.TriggerInactive, "the trigger's agent is archived"))
+	if err := bound.open(call.Client, now); err != nil {
+		return Invocation{}, err
 	}
 	mediaType, err := mediaTypeOf(call.ContentType)
 	if err != nil {
@@ -146,18 +173,32 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 	if call.Unreadable != nil {
 		return Invocation{}, call.Unreadable
 	}
+	if message != nil {
+		if handshake := bound.sender.Ping(message); handshake != nil {
+			return app.shakeHands(ctx, bound, &call, handshake)
+		}
+	}
 	if err := bound.checkInput(mediaType, call.Body); err != nil {
 		return Invocation{}, err
 	}
-	if err := checkIdempotencyKey(call.IdempotencyKey); err != nil {
+	digest := sha256.Sum256(call.Body)
+	key, keyDigest, senderEvent := call.IdempotencyKey, digest[:], ""
+	if message != nil {
+		d := bound.sender.Delivery(message)
+		if d.ID != "" {
+			key, keyDigest = d.key(t.Options.Signature.Scheme, message)
+		}
+		senderEvent = d.event()
+	}
+	if err := checkIdempotencyKey(key); err != nil {
 		return Invocation{}, err
 	}
-	digest := sha256.Sum256(call.Body)
 	id := app.NewID()
 	invoked := trigger.Invoked{
 		ExecutionID: id, AgentID: t.AgentID, Runs: bound.agent.Runner.Kind != agent.RunnerNone,
 		Input: trigger.Digest{SHA256: hex.EncodeToString(digest[:]), Size: len(call.Body)}, MediaType: mediaType,
-		TokenID: bound.tokenID, Signed: t.HasSecret(), IdempotencyKey: call.IdempotencyKey, ClientIP: call.Client.String(),
+		TokenID: bound.tokenID, Signed: t.HasSecret(), IdempotencyKey: key, ClientIP: call.Client.String(),
+		SenderEvent: senderEvent,
 	}
 	proposed, err := trigger.Codec.Encode(invoked)
 	if err != nil {
@@ -171,9 +212,9 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 			Actor: bound.actor, RequestID: call.RequestID, TraceParent: call.TraceParent, CorrelationID: id,
 		},
 	}
-	if call.IdempotencyKey != "" {
+	if key != "" {
 		a.Idempotency = &eventlog.IdempotencyKey{
-			Scope: t.ID, Key: call.IdempotencyKey, Digest: digest[:], Subject: id, ExpiresAt: now.Add(idempotencyPeriod),
+			Scope: t.ID, Key: key, Digest: keyDigest, Subject: id, ExpiresAt: now.Add(idempotencyPeriod),
 		}
 	}
 	appended, err := app.Store.Append(ctx, a)
@@ -181,11 +222,13 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 		return Invocation{}, err
 	}
 	if appended.Replayed != "" {
-		return app.replayed(ctx, t.WorkspaceID, appended.Replayed)
+		invocation, err := app.replayed(ctx, t.WorkspaceID, appended.Replayed)
+		invocation.WantsOK = bound.wantsOK()
+		return invocation, err
 	}
 	return Invocation{
 		ID: id, ExecutionID: id, TriggerID: t.ID, AgentID: t.AgentID, Status: execution.Pending,
-		CreatedAt: appended.Events[0].At, WorkspaceID: t.WorkspaceID,
+		CreatedAt: appended.Events[0].At, WorkspaceID: t.WorkspaceID, WantsOK: bound.wantsOK(),
 	}, nil
 }
 

@@ -90,6 +90,8 @@ type Invoked struct {
 	ScheduledFor *time.Time `json:"scheduled_for,omitempty"`
 	// NextRunAt is when the schedule goes on behind it; absent when it does not.
 	NextRunAt *time.Time `json:"next_run_at,omitempty"`
+	// SenderEvent is the sender's own name for what happened, such as pull_request; since version 2.
+	SenderEvent string `json:"sender_event,omitempty"`
 }
 
 // JSON writes the event.
@@ -97,7 +99,17 @@ func (e Invoked) JSON() []byte {
 	o := jsonobject.New(384).Text("execution_id", e.ExecutionID).Text("agent_id", e.AgentID).Bool("runs", e.Runs)
 	return e.Input.AddTo(o, "input").TextIfAny("media_type", e.MediaType).TextIfAny("token_id", e.TokenID).BoolIfTrue("signed", e.Signed).
 		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).
-		TimeIfAny("scheduled_for", e.ScheduledFor).TimeIfAny("next_run_at", e.NextRunAt).End()
+		TimeIfAny("scheduled_for", e.ScheduledFor).TimeIfAny("next_run_at", e.NextRunAt).TextIfAny("sender_event", e.SenderEvent).End()
+}
+
+// Handshaken is a request by which the sender set the hook up or tested it, and that was
+// answered as the sender wants. Nothing ran.
+type Handshaken struct {
+	eventlog.Base
+	Scheme   Scheme `json:"scheme"`
+	Kind     string `json:"kind"` // the sender's word for it, such as url_verification
+	TokenID  string `json:"token_id"`
+	ClientIP string `json:"client_ip,omitempty"`
 }
 
 // Deleted ends a trigger.
@@ -115,6 +127,7 @@ var Codec = eventlog.NewCodec(
 	eventlog.Type[SecretSet]("trigger.secret_set"),
 	eventlog.Type[SecretRemoved]("trigger.secret_removed"),
 	eventlog.FactType[Invoked]("trigger.invoked", eventlog.Unchanged),
+	eventlog.FactType[Handshaken]("trigger.handshaken"),
 	eventlog.FactType[ScheduleMissed]("trigger.schedule_missed"),
 	eventlog.Type[Deleted]("trigger.deleted"),
 )

@@ -34,7 +34,7 @@ func TestPathsAndMethodsThatAreNotThere(t *testing.T) {
 		{"PUT", triggers, "GET, HEAD, POST"},
 		{"POST", triggers + "/x", "GET, HEAD, PATCH, DELETE"},
 		{"GET", hook, "POST"},
-		{"PATCH", "/hooks/x", "POST"},
+		{"PATCH", "/hooks/x", "GET, HEAD, OPTIONS, POST"},
 		{"OPTIONS", "/api/v1/me", "GET, HEAD"},
 		{"TRACE", "/healthz", "GET, HEAD"},
 		{"POST", "/docs", "GET, HEAD"},

@@ -63,6 +63,7 @@ func (s *Server) take(c *fiber.Ctx, presented *application.Presented, client net
 	call := application.Call{
 		Token: presented, Signatures: signatures(c), ContentType: c.Get(fiber.HeaderContentType), Client: client,
 		IdempotencyKey: idempotencyKey(c), RequestID: requestID(c), TraceParent: traceParent(c),
+		Sent: sent{c}, Forwarded: s.forwarded(c),
 	}
 	if err := s.readCall(c, &call); err != nil {
 		return err
@@ -70,6 +71,9 @@ func (s *Server) take(c *fiber.Ctx, presented *application.Presented, client net
 	invocation, err := s.app.InvokeTrigger(s.hooks.context(), call) // from now on, however slowly the body came
 	if err != nil {
 		return err
+	}
+	if invocation.Handshake != nil {
+		return answerHandshake(c, invocation.Handshake)
 	}
 	c.Set(fiber.HeaderLocation, "/api/v1/executions/"+invocation.ExecutionID)
 	if invocation.Replayed {
@@ -84,7 +88,11 @@ func (s *Server) take(c *fiber.Ctx, presented *application.Presented, client net
 			return data(c, fiber.StatusOK, view, nil)
 		}
 	}
-	c.Status(fiber.StatusAccepted).Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	status := fiber.StatusAccepted
+	if invocation.WantsOK {
+		status = fiber.StatusOK
+	}
+	c.Status(status).Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	return c.Send(invocation.AddTo(jsonobject.New(320), "data").End())
 }
 

@@ -126,9 +126,11 @@ func (s *Server) routes() {
 		f.Get("/metrics", adapt(s.config.Metrics))
 	}
 
-	f.Post("/api/v1/webhook/trigger", s.hook)
-	f.Post("/api/v1/hooks/:token", s.hook)
-	f.Post("/hooks/:token", s.hook)
+	for _, hook := range []string{"/api/v1/webhook/trigger", "/api/v1/hooks/:token", "/hooks/:token"} {
+		f.Post(hook, s.hook)
+		f.Get(hook, s.setUp)
+		f.Options(hook, s.setUp)
+	}
 
 	for _, triggers := range []string{"/api/v1/webhook-triggers", newerTriggers} {
 		f.Post(triggers, s.need(apikey.TriggersWrite), s.createTrigger)

@@ -29,6 +29,7 @@ import (
 	"hooktrail/adapters/rejectionlog"
 	"hooktrail/adapters/runner"
 	"hooktrail/adapters/schedules"
+	"hooktrail/adapters/senders"
 	"hooktrail/adapters/telemetry"
 	"hooktrail/adapters/workqueue"
 	"hooktrail/application"
@@ -227,7 +228,8 @@ func newApplication(config Config, db *database.DB, store *eventstore.Store, mod
 		WorkspaceID: string(workspace), PublicURL: listener.url, DefaultRunner: config.DefaultRunner,
 		AllowCommandRunner: config.AllowCommandRunner, RateLimit: config.RateLimit, MaxBodyBytes: config.MaxBodyBytes,
 	}, application.Dependencies{
-		Store: store, Views: models, Queue: queue, Schedules: scheduled, Secrets: ring, Runner: runners, Limiter: limiter, Rejections: rejections, Logger: logger,
+		Store: store, Views: models, Queue: queue, Schedules: scheduled, Secrets: ring, Runner: runners, Limiter: limiter,
+		Rejections: rejections, Senders: senders.Of, Logger: logger,
 		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
 		Observe: metrics, Appended: wake.appended, Due: wake.due,
 	})
