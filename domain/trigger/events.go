@@ -95,14 +95,48 @@ func (e Invoked) JSON() []byte {
 		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).End()
 }
 
+// Received is what a call brought whose body the trigger maps. The Invoked behind it, of the
+// same append, holds what the mapping made of it.
+type Received struct {
+	eventlog.Base
+	ExecutionID string `json:"execution_id"`
+	Body        Digest `json:"body"`
+	MediaType   string `json:"media_type,omitempty"` // "" means application/json
+	Seen
+}
+
+// Filtered is a call that the trigger's filter kept from its agent.
+type Filtered struct {
+	eventlog.Base
+	AgentID   string `json:"agent_id"`
+	Body      Digest `json:"body"`
+	MediaType string `json:"media_type,omitempty"`
+	TokenID   string `json:"token_id"`
+	Signed    bool   `json:"signed,omitempty"`
+	ClientIP  string `json:"client_ip,omitempty"`
+	Seen
+}
+
+// Seen is what expressions were given of a call beside its body, so that they can be tried
+// again on it.
+type Seen struct {
+	Event   string            `json:"event,omitempty"` // the sender's name for it
+	Headers map[string]string `json:"headers,omitempty"`
+	Query   map[string]string `json:"query,omitempty"`
+}
+
 // Deleted ends a trigger.
 type Deleted struct{ eventlog.Base }
 
+// fewerOptions leads to a schema version whose options have further fields: what is absent in
+// the older one is absent in the newer.
+func fewerOptions(data []byte) ([]byte, error) { return data, nil }
+
 // Codec stores the events of this package.
 var Codec = eventlog.NewCodec(
-	eventlog.Type[Created]("trigger.created"),
+	eventlog.Type[Created]("trigger.created", fewerOptions),
 	eventlog.Type[Renamed]("trigger.renamed"),
-	eventlog.Type[Configured]("trigger.configured"),
+	eventlog.Type[Configured]("trigger.configured", fewerOptions),
 	eventlog.Type[Rebound]("trigger.rebound"),
 	eventlog.Type[Activated]("trigger.activated"),
 	eventlog.Type[Deactivated]("trigger.deactivated"),
@@ -110,5 +144,7 @@ var Codec = eventlog.NewCodec(
 	eventlog.Type[SecretSet]("trigger.secret_set"),
 	eventlog.Type[SecretRemoved]("trigger.secret_removed"),
 	eventlog.FactType[Invoked]("trigger.invoked"),
+	eventlog.FactType[Received]("trigger.received"),
+	eventlog.FactType[Filtered]("trigger.filtered"),
 	eventlog.Type[Deleted]("trigger.deleted"),
 )

@@ -28,9 +28,13 @@ type Options struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	// MaxBodyBytes bounds the body in place of the server's limit.
 	MaxBodyBytes int `json:"max_body_bytes,omitempty"`
+	// Filter is a CEL expression: calls for which it is false are recorded and not run.
+	Filter string `json:"filter,omitempty"`
+	// InputMapping makes the agent's input of a call; nil passes the body through.
+	InputMapping *Mapping `json:"input_mapping,omitempty"`
 }
 
-var optionNames = []string{"rate_limit", "allowed_ips", "inactive_status", "expires_at", "max_body_bytes"}
+var optionNames = []string{"rate_limit", "allowed_ips", "inactive_status", "expires_at", "max_body_bytes", "filter", "input_mapping"}
 
 // Merge changes the options key by key; a null removes one. A key that no version of an
 // option has is refused, because a typo there would quietly weaken a trigger.
@@ -113,6 +117,10 @@ func wrongType(err error) string {
 	if errors.As(err, &mismatch) {
 		return "the wrong type: " + mismatch.Value + " instead of " + mismatch.Type.String()
 	}
+	var unknown unknownField
+	if errors.As(err, &unknown) {
+		return unknown.Error()
+	}
 	return "a value that cannot be read"
 }
 
@@ -136,6 +144,7 @@ func (o Options) Validate() error {
 	if o.MaxBodyBytes < 0 || o.MaxBodyBytes > MaxBodyBytes {
 		wrong["options.max_body_bytes"] = maxBodyBytesRule()
 	}
+	o.checkMapping(wrong)
 	return fault.Fields(wrong)
 }
 
