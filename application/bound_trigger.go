@@ -20,6 +20,8 @@ type boundTrigger struct {
 	agent   agent.Agent
 	schema  *payload.Schema
 	keys    map[string]*trigger.Key // by credential id
+	// evaluates is the filter and the mapping; nil for the many triggers that have neither.
+	evaluates *evaluated
 	// What all its events have in common.
 	stream eventlog.StreamID
 	guards []eventlog.Guard
@@ -58,10 +60,17 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 	if err != nil || !found || credential.Owner.Kind() != eventlog.TriggerStream {
 		return nil, err
 	}
-	bound := &boundTrigger{readAt: app.Now(), tokenID: credential.ID, keys: map[string]*trigger.Key{}}
-	if bound.trigger, err = fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0); err != nil {
+	state, err := fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0)
+	if err != nil {
 		return nil, err
 	}
+	return app.bind(ctx, credential.ID, state)
+}
+
+// bind reads what a call of a trigger needs beside it.
+func (app *Application) bind(ctx context.Context, tokenID string, state trigger.Trigger) (*boundTrigger, error) {
+	bound := &boundTrigger{readAt: app.Now(), tokenID: tokenID, trigger: state, keys: map[string]*trigger.Key{}, evaluates: evaluatedBy(state.Options)}
+	var err error
 	for _, id := range trigger.IDs(bound.trigger.Secrets) {
 		sealed, found, err := app.Store.Sealed(ctx, id)
 		if err != nil {
@@ -84,7 +93,7 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 			return nil, err
 		}
 	}
-	bound.stream, bound.actor = credential.Owner, eventlog.ActorOf("trigger", bound.trigger.ID)
+	bound.stream, bound.actor = eventlog.Stream(eventlog.TriggerStream, bound.trigger.ID), eventlog.ActorOf("trigger", bound.trigger.ID)
 	bound.guards = []eventlog.Guard{{Stream: eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), Version: bound.agent.Version}}
 	return bound, nil
 }

@@ -24,6 +24,8 @@ type Call struct {
 	Token       *Presented
 	Signatures  []string // the values of trigger.SignatureHeaders that were sent
 	ContentType string
+	// Sent is the request itself, of which expressions are given what they name.
+	Sent Sent
 	// Body is what the agent gets; Signed is what the signature covers: the same bytes, unless
 	// the body came in compressed.
 	Body, Signed []byte
@@ -46,6 +48,9 @@ type Invocation struct {
 	CreatedAt   time.Time
 	WorkspaceID string
 	Replayed    bool
+	// Filtered says that the trigger's filter kept the call from the agent: there is no execution,
+	// and ID is the event's.
+	Filtered bool
 }
 
 // AddTo adds the invocation to an object that is being written.
@@ -81,6 +86,8 @@ func outcomeOf(i Invocation, err error) string {
 		return string(fault.CodeOf(err))
 	case i.Replayed:
 		return "replayed"
+	case i.Filtered:
+		return "filtered"
 	}
 	return "accepted"
 }
@@ -146,18 +153,31 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 	if call.Unreadable != nil {
 		return Invocation{}, call.Unreadable
 	}
+	if bound.evaluates != nil {
+		return app.admitEvaluated(ctx, bound, call, mediaType)
+	}
 	if err := bound.checkInput(mediaType, call.Body); err != nil {
 		return Invocation{}, err
 	}
 	if err := checkIdempotencyKey(call.IdempotencyKey); err != nil {
 		return Invocation{}, err
 	}
+	return app.accept(ctx, bound, call, mediaType, nil)
+}
+
+// accept appends a call that has passed all checks. mapped is what was evaluated; nil when there
+// is nothing of it to be kept.
+func (app *Application) accept(ctx context.Context, bound *boundTrigger, call Call, mediaType string, mapped *mappedCall) (Invocation, error) {
+	t := &bound.trigger
 	digest := sha256.Sum256(call.Body)
 	id := app.NewID()
 	invoked := trigger.Invoked{
 		ExecutionID: id, AgentID: t.AgentID, Runs: bound.agent.Runner.Kind != agent.RunnerNone,
 		Input: trigger.Digest{SHA256: hex.EncodeToString(digest[:]), Size: len(call.Body)}, MediaType: mediaType,
 		TokenID: bound.tokenID, Signed: t.HasSecret(), IdempotencyKey: call.IdempotencyKey, ClientIP: call.Client.String(),
+	}
+	if mapped != nil && mapped.input != nil {
+		invoked.Input, invoked.MediaType = digestOf(mapped.input), ""
 	}
 	proposed, err := trigger.Codec.Encode(invoked)
 	if err != nil {
@@ -171,9 +191,14 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 			Actor: bound.actor, RequestID: call.RequestID, TraceParent: call.TraceParent, CorrelationID: id,
 		},
 	}
+	if mapped != nil {
+		if err := app.putBefore(&a, call, mapped, id, hex.EncodeToString(digest[:]), mediaType); err != nil {
+			return Invocation{}, err
+		}
+	}
 	if call.IdempotencyKey != "" {
 		a.Idempotency = &eventlog.IdempotencyKey{
-			Scope: t.ID, Key: call.IdempotencyKey, Digest: digest[:], Subject: id, ExpiresAt: now.Add(idempotencyPeriod),
+			Scope: t.ID, Key: call.IdempotencyKey, Digest: digest[:], Subject: id, ExpiresAt: app.Now().Add(idempotencyPeriod),
 		}
 	}
 	appended, err := app.Store.Append(ctx, a)

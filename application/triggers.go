@@ -36,6 +36,9 @@ func (app *Application) CreateTrigger(ctx context.Context, caller Caller, c Crea
 	if err != nil {
 		return IssuedTrigger{}, err
 	}
+	if err := checkExpressions(options); err != nil {
+		return IssuedTrigger{}, err
+	}
 	issued, credential, err := app.issueToken(caller.WorkspaceID, token.TriggerPrefix)
 	if err != nil {
 		return IssuedTrigger{}, err
@@ -148,6 +151,9 @@ func (app *Application) UpdateTrigger(ctx context.Context, caller Caller, id str
 		if len(u.Options) > 0 {
 			options, err := t.Options.Merge(u.Options)
 			if err != nil {
+				return decision{}, err
+			}
+			if err := checkExpressions(options); err != nil {
 				return decision{}, err
 			}
 			c.Options = &options

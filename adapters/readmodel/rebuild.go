@@ -44,7 +44,7 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 	var done eventlog.Position
 	apply := func(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
 		for _, e := range events {
-			if e.Fact {
+			if _, invoked := e.Event.(trigger.Invoked); invoked {
 				statistics.Add(e.Stream, 1, e.At)
 			}
 		}

@@ -40,7 +40,7 @@ func statisticsOn(db *database.DB, table string) *Statistics {
 }
 
 // StatisticsEvents is the SQL condition for the events that count.
-const StatisticsEvents = "fact"
+const StatisticsEvents = "fact AND type = 'trigger.invoked'"
 
 // Begin drops what was gathered of a batch that was broken off.
 func (s *Statistics) Begin() { s.take() }

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
 
+	"hooktrail/adapters/evaluator"
 	"hooktrail/cmd/hooktrail/serve"
 )
 
@@ -50,6 +51,9 @@ func run(args []string, out, errs io.Writer) int {
 	if err != nil {
 		fmt.Fprintln(errs, "hooktrail:", err)
 		return 1
+	}
+	if len(args) == 1 && args[0] == evaluator.Command {
+		return evaluator.Serve(os.Stdin, out) // as a process of a server, which has no settings of its own
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}

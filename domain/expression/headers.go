@@ -16,9 +16,6 @@ var eventHeaders = []string{
 	"sentry-hook-resource", "ce-type",
 }
 
-// commonHeaders are given to every expression.
-var commonHeaders = append([]string{"content-type", "user-agent"}, eventHeaders...)
-
 // named finds the headers and parameters that an expression names: headers["x-a"], headers.a,
 // "x-a" in headers, and {{ index .headers "x-a" }}.
 var (
@@ -84,7 +81,7 @@ func (s Source) Names() (headers, query []string) {
 		texts = slices.AppendSeq(texts, maps.Values(m.CEL))
 		texts = slices.AppendSeq(texts, maps.Values(m.Template))
 	}
-	headers = slices.Clone(commonHeaders)
+	headers = slices.Clone(eventHeaders)
 	for _, text := range texts {
 		h, q := namesIn(text)
 		headers, query = append(headers, h...), append(query, q...)
@@ -97,24 +94,26 @@ func (s Source) Names() (headers, query []string) {
 	return tidy(headers), tidy(query)
 }
 
-// SeenOf collects what the source is given of a call beside its body. header gives the values of
-// a header, parameter that of a query parameter.
-func SeenOf(headers, query []string, header func(name string) []string, parameter func(name string) (string, bool)) trigger.Seen {
+// Sent gives the values of a header, and the first of a query parameter.
+type Sent interface {
+	Header(name string) []string
+	Query(name string) string
+}
+
+// SeenOf collects what a source is given of a call beside its body; sent may be nil.
+func SeenOf(headers, query []string, sent Sent) trigger.Seen {
 	seen := trigger.Seen{}
+	if sent == nil {
+		return seen
+	}
 	for _, name := range headers {
-		if values := header(name); len(values) > 0 {
-			if seen.Headers == nil {
-				seen.Headers = map[string]string{}
-			}
-			seen.Headers[name] = strings.ToValidUTF8(strings.ReplaceAll(strings.Join(values, ", "), "\x00", ""), "\uFFFD")
+		if values := sent.Header(name); len(values) > 0 {
+			put(&seen.Headers, name, strings.Join(values, ", "))
 		}
 	}
 	for _, name := range query {
-		if value, given := parameter(name); given {
-			if seen.Query == nil {
-				seen.Query = map[string]string{}
-			}
-			seen.Query[name] = strings.ToValidUTF8(strings.ReplaceAll(value, "\x00", ""), "\uFFFD")
+		if value := sent.Query(name); value != "" {
+			put(&seen.Query, name, value)
 		}
 	}
 	for _, name := range eventHeaders {
@@ -124,4 +123,12 @@ func SeenOf(headers, query []string, header func(name string) []string, paramete
 		}
 	}
 	return seen
+}
+
+// put keeps a text in the form that events and expressions can hold.
+func put(into *map[string]string, name, value string) {
+	if *into == nil {
+		*into = map[string]string{}
+	}
+	(*into)[name] = strings.ToValidUTF8(strings.ReplaceAll(value, "\x00", ""), "\uFFFD")
 }

@@ -95,8 +95,9 @@ func (e Invoked) JSON() []byte {
 		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).End()
 }
 
-// Received is what a call brought whose body the trigger maps. The Invoked behind it, of the
-// same append, holds what the mapping made of it.
+// Received is what a call brought that the trigger's filter or mapping was evaluated on. The
+// Invoked behind it, of the same append, holds the agent's input: what the mapping made of the
+// body, or the body itself; then there is no second copy of it here.
 type Received struct {
 	eventlog.Base
 	ExecutionID string `json:"execution_id"`

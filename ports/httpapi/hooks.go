@@ -15,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"hooktrail/application"
+	"hooktrail/domain/execution"
 	"hooktrail/domain/fault"
 	"hooktrail/domain/jsonobject"
 	"hooktrail/domain/trigger"
@@ -54,6 +55,7 @@ func (s *Server) hook(c *fiber.Ctx) error {
 	call := application.Call{
 		Token: presented, Signatures: signatures(c), ContentType: c.Get(fiber.HeaderContentType), Client: client,
 		IdempotencyKey: idempotencyKey(c), RequestID: requestID(c), TraceParent: traceParent(c),
+		Sent: sent{c},
 	}
 	if err := s.readCall(c, &call); err != nil {
 		return err
@@ -61,6 +63,9 @@ func (s *Server) hook(c *fiber.Ctx) error {
 	invocation, err := s.app.InvokeTrigger(s.hooks.context(), call) // from now on, however slowly the body came
 	if err != nil {
 		return err
+	}
+	if invocation.Filtered {
+		return data(c, fiber.StatusOK, filteredCall{invocation.Status, invocation.ID, invocation.TriggerID, invocation.CreatedAt}, nil)
 	}
 	c.Set(fiber.HeaderLocation, "/api/v1/executions/"+invocation.ExecutionID)
 	if invocation.Replayed {
@@ -77,6 +82,21 @@ func (s *Server) hook(c *fiber.Ctx) error {
 	}
 	c.Status(fiber.StatusAccepted).Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	return c.Send(invocation.AddTo(jsonobject.New(320), "data").End())
+}
+
+// sent is the request of a webhook call, of which nothing is copied unless it is asked for. It
+// fits into an interface as it is, so that a call costs nothing more for it.
+type sent struct{ c *fiber.Ctx }
+
+func (s sent) Header(name string) []string { return headerLines(s.c, name) }
+func (s sent) Query(name string) string    { return string(s.c.Context().QueryArgs().Peek(name)) }
+
+// filteredCall is the answer to a call that the trigger's filter kept from its agent.
+type filteredCall struct {
+	Status    execution.Status `json:"status"`
+	ID        string           `json:"id"` // of the event
+	TriggerID string           `json:"trigger_id"`
+	CreatedAt time.Time        `json:"created_at"`
 }
 
 // readCall reads the body of a call and decompresses it. What is wrong with the compression
