@@ -17,7 +17,9 @@ import (
 var presets embed.FS
 
 // common is in front of every preset.
-const common = `def compact: with_entries(select(.value != null and .value != "" and .value != {} and .value != []));
+const common = `def maybe(f): [f] | first;
+def given(f): [f | select(. != null and . != "")] | first;
+def compact: with_entries(select(.value != null and .value != "" and .value != {} and .value != []));
 def name_of: if type == "object" then (.login // .username // .display_name // .displayName // .name // .full_name // .email // .summary // .id) else . end;
 def short: if type == "string" then .[0:4000] else . end;
 `

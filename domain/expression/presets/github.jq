@@ -14,15 +14,15 @@
 | {
     event: $kind,
     action: .action,
-    title: ($s.title? // $s.name? // $s.tag_name? // $s.display_title? // $s.summary? // .head_commit.message? // .ref? // .zen? // null | if type == "string" then split("\n")[0] else . end),
-    url: ($c.html_url? // $s.html_url? // .compare? // .target_url? // .repository.html_url? // .organization.url? // null),
-    number: ($s.number? // .number?),
-    state: ($s.state? // .state? // $s.conclusion? // $s.status?),
-    ref: (.ref? // $s.head?.ref? // $s.head_branch?),
-    actor: (.sender? // .pusher? | name_of?),
-    repository: .repository?.full_name?,
-    organization: .organization?.login?,
-    text: ($c.body? // $s.body? // $s.description? // .head_commit?.message? // .description? | short),
-    labels: ([$s.labels?[]?.name?] | if . == [] then null else . end)
+    title: maybe($s.title? // $s.name? // $s.tag_name? // $s.display_title? // $s.summary? // $s.rule?.description? // $s.security_advisory?.summary? // .head_commit.message? // .ref? // .zen? // .label?.name? // $s.environment? // .context? // null | if type == "string" then split("\n")[0] else . end),
+    url: maybe($c.html_url? // $s.html_url? // .compare? // .target_url? // .repository.html_url? // .organization.url? // null),
+    number: maybe($s.number? // .number?),
+    state: maybe($s.conclusion? // $s.state? // .deployment_status?.state? // .state? // $s.status?),
+    ref: maybe(.ref? // $s.head?.ref? // $s.head_branch?),
+    actor: maybe(.sender? // .pusher? | name_of?),
+    repository: maybe(.repository?.full_name?),
+    organization: maybe(.organization?.login?),
+    text: maybe($c.body? // $s.body? // $s.description? // .head_commit?.message? // .description? | short),
+    labels: maybe([$s.labels?[]?.name?] | if . == [] then null else . end)
   }
 | compact

@@ -3,18 +3,18 @@
 | def plain: if type == "object" then [.. | objects | .text? // empty] | join(" ") else . end;
   {
     event: .webhookEvent,
-    action: (.issue_event_type_name? // (.webhookEvent | split("_") | last)),
-    title: ($f.summary? // .version?.name? // .sprint?.name? // .project?.name?),
-    key: .issue?.key?,
-    url: (.issue?.self? // .comment?.self? // .version?.self? // .sprint?.self? // .project?.self?),
-    actor: (.comment?.author? // .user? // .worklog?.author? | name_of?),
-    project: ($f.project?.key? // .project?.key?),
-    status: $f.status?.name?,
-    priority: $f.priority?.name?,
-    type: $f.issuetype?.name?,
-    assignee: ($f.assignee? | name_of?),
-    text: (.comment?.body? // $f.description? | plain | short),
-    labels: $f.labels?,
-    changes: ([.changelog?.items?[]? | {field, from: .fromString, to: .toString}] | if . == [] then null else . end)
+    action: maybe(.issue_event_type_name? // (.webhookEvent | split("_") | last)),
+    title: maybe($f.summary? // .version?.name? // .sprint?.name? // .project?.name?),
+    key: maybe(.issue?.key?),
+    url: maybe(.issue?.self? // .comment?.self? // .version?.self? // .sprint?.self? // .project?.self?),
+    actor: maybe(.comment?.author? // .user? // .worklog?.author? | name_of?),
+    project: maybe($f.project?.key? // .project?.key?),
+    status: maybe($f.status?.name?),
+    priority: maybe($f.priority?.name?),
+    type: maybe($f.issuetype?.name?),
+    assignee: maybe($f.assignee? | name_of?),
+    text: maybe(.comment?.body? // $f.description? | plain | short),
+    labels: maybe($f.labels?),
+    changes: maybe([.changelog?.items?[]? | {field, from: .fromString, to: .toString}] | if . == [] then null else . end)
   }
 | compact

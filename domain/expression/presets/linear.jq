@@ -3,17 +3,17 @@
 | {
     event: .type,
     action: .action,
-    title: ($d.title? // $d.name? // $d.issue?.title?),
-    key: ($d.identifier? // $d.issue?.identifier?),
-    url: (.url // $d.url?),
-    actor: (.actor? // $d.user? // $d.creator? | name_of?),
-    team: ($d.team?.key? // $d.team?.name?),
-    project: $d.project?.name?,
-    state: $d.state?.name?,
-    priority: ($d.priorityLabel? // $d.priority?),
-    assignee: ($d.assignee? | name_of?),
-    text: ($d.body? // $d.description? | short),
-    labels: ([$d.labels?[]?.name?] | if . == [] then null else . end),
-    changed: (.updatedFrom? | if type == "object" then keys else null end)
+    title: maybe($d.title? // $d.name? // $d.issue?.title?),
+    key: maybe($d.identifier? // $d.issue?.identifier?),
+    url: maybe(.url // $d.url?),
+    actor: maybe(.actor? // $d.user? // $d.creator? | name_of?),
+    team: maybe($d.team?.key? // $d.team?.name?),
+    project: maybe($d.project?.name?),
+    state: maybe($d.state?.name?),
+    priority: maybe($d.priorityLabel? // $d.priority?),
+    assignee: maybe($d.assignee? | name_of?),
+    text: maybe($d.body? // $d.description? | short),
+    labels: maybe([$d.labels?[]?.name?] | if . == [] then null else . end),
+    changed: maybe(.updatedFrom? | if type == "object" then keys else null end)
   }
 | compact

@@ -5,16 +5,16 @@
     event: $e.event_type,
     action: ($e.event_type | split(".") | last),
     id: $e.id,
-    title: ($d.title? // $d.incident?.summary? // $d.name? // $d.summary?),
-    url: ($d.html_url? // $d.incident?.html_url? // $d.self?),
-    number: $d.number?,
-    actor: ($e.agent? // $e.client? | name_of?),
-    service: ($d.service? | name_of?),
-    status: $d.status?,
-    urgency: $d.urgency?,
-    priority: $d.priority?.summary?,
-    assignees: ([$d.assignees?[]?.summary?] | if . == [] then null else . end),
-    text: ($d.content? // $d.message? // $d.resolve_reason? | if type == "object" then tojson else . end | short),
-    occurred_at: $e.occurred_at?
+    title: maybe($d.title? // $d.incident?.summary? // $d.name? // $d.summary?),
+    url: maybe($d.html_url? // $d.incident?.html_url? // $d.self?),
+    number: maybe($d.number?),
+    actor: maybe($e.agent? // $e.client? | name_of?),
+    service: maybe($d.service? | name_of?),
+    status: maybe($d.status?),
+    urgency: maybe($d.urgency?),
+    priority: maybe($d.priority?.summary?),
+    assignees: maybe([$d.assignees?[]?.summary?] | if . == [] then null else . end),
+    text: maybe($d.content? // $d.message? // $d.resolve_reason? | if type == "object" then tojson else . end | short),
+    occurred_at: maybe($e.occurred_at?)
   }
 | compact
