@@ -79,6 +79,9 @@ func compileFilter(source string) (*celProgram, error) {
 	return p, nil
 }
 
+// optional is a step of a path to something that may be missing, as the .? of CEL has it.
+type optional struct{ step any }
+
 // pathOf gives the keys and indices by which an expression names a part of the payload; false
 // for every other expression.
 func pathOf(e ast.Expr) ([]any, bool) {
@@ -94,19 +97,30 @@ func pathOf(e ast.Expr) ([]any, bool) {
 		return append(before, s.FieldName()), true
 	case ast.CallKind:
 		call := e.AsCall()
-		if call.FunctionName() != operators.Index || len(call.Args()) != 2 || call.Args()[1].Kind() != ast.LiteralKind {
+		if len(call.Args()) != 2 || call.Args()[1].Kind() != ast.LiteralKind {
+			return nil, false
+		}
+		var step any
+		switch key := call.Args()[1].AsLiteral().(type) {
+		case types.String:
+			step = string(key)
+		case types.Int:
+			step = int(key)
+		default:
+			return nil, false
+		}
+		switch call.FunctionName() {
+		case operators.Index:
+		case operators.OptSelect, operators.OptIndex:
+			step = optional{step}
+		default:
 			return nil, false
 		}
 		before, ok := pathOf(call.Args()[0])
-		switch key := call.Args()[1].AsLiteral().(type) {
-		case types.String:
-			return append(before, string(key)), ok
-		case types.Int:
-			return append(before, int(key)), ok
-		}
+		return append(before, step), ok
 	default:
+		return nil, false
 	}
-	return nil, false
 }
 
 func (p *celProgram) eval(ctx context.Context, v *values) (ref.Val, error) {
@@ -162,26 +176,41 @@ func (p *celProgram) apply(ctx context.Context, v *values) (any, error) {
 	return made, nil
 }
 
-// follow goes down into a value.
+// follow goes down into a value. What is missing behind an optional step is absent.
 func follow(value any, path []any) (any, error) {
+	mayMiss := false
 	for _, step := range path {
+		if o, isOptional := step.(optional); isOptional {
+			step, mayMiss = o.step, true
+		}
+		var next any
+		found := false
 		switch key := step.(type) {
 		case string:
 			within, _ := value.(map[string]any)
-			next, found := within[key]
-			if !found {
-				return nil, fmt.Errorf("no such key: %s", key)
-			}
-			value = next
+			next, found = within[key]
 		case int:
 			within, _ := value.([]any)
-			if key < 0 || key >= len(within) {
-				return nil, fmt.Errorf("index out of bounds: %d", key)
+			if found = key >= 0 && key < len(within); found {
+				next = within[key]
 			}
-			value = within[key]
 		}
+		if !found && mayMiss {
+			return absent, nil
+		}
+		if !found {
+			return nil, missing(step)
+		}
+		value = next
 	}
 	return value, nil
+}
+
+func missing(step any) error {
+	if _, isIndex := step.(int); isIndex {
+		return fmt.Errorf("index out of bounds: %v", step)
+	}
+	return fmt.Errorf("no such key: %v", step)
 }
 
 type celFields map[string]mapping
