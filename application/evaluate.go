@@ -28,6 +28,12 @@ func evaluatedBy(o trigger.Options) *evaluated {
 	return e
 }
 
+// sameAs says that the trigger and its agent are as they were.
+func (b *boundTrigger) sameAs(before *boundTrigger) bool {
+	return b != nil && b.tokenID == before.tokenID && b.trigger.ID == before.trigger.ID && b.trigger.Version == before.trigger.Version &&
+		b.agent.ID == before.agent.ID && b.agent.Version == before.agent.Version
+}
+
 // checkExpressions compiles the expressions of options, to refuse what does not.
 func checkExpressions(o trigger.Options) error {
 	if !o.Evaluates() {

@@ -102,6 +102,8 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 	bound, _ := app.triggers.Get(hash)
 	loads := 0
 	current := false // whether bound was read after the call came in
+	var before *boundTrigger
+	var stopped error // what an evaluation under before came to
 	for tries := 1; ; tries++ {
 		if bound == nil {
 			var joined bool
@@ -111,6 +113,9 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 			}
 			loads++
 			current = !joined || loads > 1
+			if current && stopped != nil && bound.sameAs(before) {
+				return Invocation{}, stopped // it would be the same once more, and may have taken long
+			}
 		}
 		invocation, err := app.admit(ctx, bound, call)
 		if err == nil {
@@ -121,6 +126,9 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 		conflict := eventlog.IsConflict(err)
 		if conflict && tries > maxConflicts || !conflict && (current || errors.Is(err, eventlog.ErrUnavailable)) {
 			return Invocation{}, refusal(err)
+		}
+		if fault.CodeOf(err) == fault.ExpressionFailed {
+			before, stopped = bound, err
 		}
 		app.triggers.Remove(hash)
 		bound = nil

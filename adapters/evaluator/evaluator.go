@@ -148,11 +148,10 @@ func start(program string) (*process, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make a pipe: %w", err), childIn.Close(), in.Close())
 	}
-	command := exec.Command(program, Command)
+	command := exec.CommandContext(context.Background(), program, Command) // it outlives the call that needs it first
 	// Nothing of our own environment: it has secrets. One processor: the garbage collector, too,
 	// must leave the others to those who answer calls.
 	command.Env = []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}
-	command.Dir = os.TempDir()
 	command.Stdin, command.Stdout, command.Stderr = childIn, childOut, io.Discard
 	err = command.Start()
 	err = errors.Join(err, childIn.Close(), childOut.Close())

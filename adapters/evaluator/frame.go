@@ -72,8 +72,8 @@ func writeFrames(to io.Writer, value any, data []byte) error {
 	w := bufio.NewWriterSize(to, len(head)+len(data)+2*lengthBytes)
 	for _, part := range [][]byte{head, data} {
 		var length [lengthBytes]byte
-		binary.BigEndian.PutUint32(length[:], uint32(len(part))) //nolint:gosec // of what fits into memory
-		_, _ = w.Write(length[:])                                // an error is kept until Flush
+		binary.BigEndian.PutUint32(length[:], uint32(len(part)))
+		_, _ = w.Write(length[:]) // an error is kept until Flush
 		_, _ = w.Write(part)
 	}
 	return w.Flush()

@@ -5,8 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"runtime/debug"
 	"runtime/metrics"
+	"syscall"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -40,6 +43,9 @@ const Command = "evaluate"
 // Serve answers questions until the end of in. It belongs into a process of its own: an
 // evaluation that cannot be ended otherwise ends the process. The result is an exit code.
 func Serve(in io.Reader, out io.Writer) int {
+	// A terminal and a service manager tell the whole group to end. The server goes on with what is
+	// under way, and closes in when it has ended.
+	signal.Ignore(os.Interrupt, syscall.SIGTERM)
 	limitMemory(maxMemory)
 	debug.SetMemoryLimit(maxHeap)
 	programs, err := lru.New[string, *expression.Program](keptPrograms)
@@ -68,7 +74,8 @@ func Serve(in io.Reader, out io.Writer) int {
 		case <-ended:
 			return 0
 		case q := <-questions:
-			answer, input := reply{}, []byte(nil)
+			var answer reply
+			var input []byte
 			program, err := compiled(programs, q.Source)
 			if err != nil {
 				answer, _ = replyOf(expression.Result{}, err)
@@ -127,7 +134,7 @@ func guarded(evaluate func(context.Context) (expression.Result, error), ended <-
 			return reply{Ends: true}, nil
 		case <-look.C:
 		}
-		why := ""
+		var why string
 		switch {
 		case cpuTime()-used > MaxCPU:
 			why = fmt.Sprintf("it takes more than %d ms of processor time", MaxCPU.Milliseconds())

@@ -29,29 +29,24 @@ type Mapping struct {
 
 var mappingFields = []string{"jq", "cel", "template", "preset"}
 
-// unknownField is the name of a field that no mapping has.
-type unknownField string
+// malformed is what is wrong with a mapping before its fields are looked at.
+type malformed string
 
-func (f unknownField) Error() string {
-	return fmt.Sprintf("the unknown field %.100q: a mapping has one of %s", string(f), strings.Join(mappingFields, ", "))
-}
+func (m malformed) Error() string { return string(m) }
 
 // UnmarshalJSON reads a mapping and refuses fields that no mapping has.
 func (m *Mapping) UnmarshalJSON(data []byte) error {
-	type plain Mapping
-	if err := json.Unmarshal(data, (*plain)(m)); err != nil {
-		return err
-	}
 	var sent map[string]json.RawMessage
 	if err := json.Unmarshal(data, &sent); err != nil {
-		return err
+		return malformed("the wrong type: it must be an object with one of " + strings.Join(mappingFields, ", "))
 	}
 	for _, name := range slices.Sorted(maps.Keys(sent)) {
 		if !slices.Contains(mappingFields, name) {
-			return unknownField(name)
+			return malformed(fmt.Sprintf("the unknown field %.100q: a mapping has one of %s", name, strings.Join(mappingFields, ", ")))
 		}
 	}
-	return nil
+	type plain Mapping
+	return json.Unmarshal(data, (*plain)(m))
 }
 
 // engines counts the languages that the mapping is written in.

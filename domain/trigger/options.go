@@ -117,9 +117,9 @@ func wrongType(err error) string {
 	if errors.As(err, &mismatch) {
 		return "the wrong type: " + mismatch.Value + " instead of " + mismatch.Type.String()
 	}
-	var unknown unknownField
-	if errors.As(err, &unknown) {
-		return unknown.Error()
+	var wrong malformed
+	if errors.As(err, &wrong) {
+		return wrong.Error()
 	}
 	return "a value that cannot be read"
 }
