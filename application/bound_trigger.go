@@ -26,6 +26,8 @@ type boundTrigger struct {
 	sender      Sender
 	secrets     map[string]string // by credential id
 	verifyToken string
+	// evaluates is the filter and the mapping; nil for the many triggers that have neither.
+	evaluates *evaluated
 	// What all its events have in common.
 	stream eventlog.StreamID
 	guards []eventlog.Guard
@@ -64,16 +66,23 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 	if err != nil || !found || credential.Owner.Kind() != eventlog.TriggerStream {
 		return nil, err
 	}
-	bound := &boundTrigger{readAt: app.Now(), tokenID: credential.ID, keys: map[string]*trigger.Key{}}
-	if bound.trigger, err = fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0); err != nil {
+	state, err := fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0)
+	if err != nil {
 		return nil, err
 	}
-	if signature := bound.trigger.Options.Signature; !signature.Plain() {
+	return app.bind(ctx, credential.ID, state)
+}
+
+// bind reads what a call of a trigger needs beside it.
+func (app *Application) bind(ctx context.Context, tokenID string, state trigger.Trigger) (*boundTrigger, error) {
+	bound := &boundTrigger{readAt: app.Now(), tokenID: tokenID, trigger: state, keys: map[string]*trigger.Key{}, evaluates: evaluatedBy(state.Options)}
+	if signature := state.Options.Signature; !signature.Plain() {
 		if bound.sender = app.Senders(*signature); bound.sender == nil {
 			return nil, fmt.Errorf("the signature scheme %q is not known to this version", signature.Scheme)
 		}
 		bound.secrets = map[string]string{}
 	}
+	var err error
 	for _, id := range trigger.IDs(bound.trigger.Secrets) {
 		sealed, found, err := app.Store.Sealed(ctx, id)
 		if err != nil {
@@ -113,7 +122,7 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 			return nil, err
 		}
 	}
-	bound.stream, bound.actor = credential.Owner, eventlog.ActorOf("trigger", bound.trigger.ID)
+	bound.stream, bound.actor = eventlog.Stream(eventlog.TriggerStream, bound.trigger.ID), eventlog.ActorOf("trigger", bound.trigger.ID)
 	bound.guards = []eventlog.Guard{{Stream: eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), Version: bound.agent.Version}}
 	return bound, nil
 }

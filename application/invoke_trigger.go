@@ -33,7 +33,8 @@ type Call struct {
 	IdempotencyKey string
 	RequestID      string
 	TraceParent    string
-	// Sent is the request itself, for senders whose scheme looks at more of it.
+	// Sent is the request itself, for senders whose scheme looks at more of it, and for
+	// expressions, which are given what they name.
 	Sent Sent
 	// Forwarded says that a trusted proxy stands between.
 	Forwarded bool
@@ -57,6 +58,9 @@ type Invocation struct {
 	Handshake *Handshake
 	// WantsOK says that the sender takes no other status than 200 for an acceptance.
 	WantsOK bool
+	// Filtered says that the trigger's filter kept the call from the agent: there is no execution,
+	// and ID is the event's.
+	Filtered bool
 }
 
 // AddTo adds the invocation to an object that is being written.
@@ -94,6 +98,8 @@ func outcomeOf(i Invocation, err error) string {
 		return "replayed"
 	case i.Handshake != nil:
 		return "handshake"
+	case i.Filtered:
+		return "filtered"
 	}
 	return "accepted"
 }
@@ -115,6 +121,8 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 	bound, _ := app.triggers.Get(hash)
 	loads := 0
 	current := false // whether bound was read after the call came in
+	var before *boundTrigger
+	var stopped error // what an evaluation under before came to
 	for tries := 1; ; tries++ {
 		if bound == nil {
 			var joined bool
@@ -124,6 +132,9 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 			}
 			loads++
 			current = !joined || loads > 1
+			if current && stopped != nil && bound.sameAs(before) {
+				return Invocation{}, stopped // it would be the same once more, and may have taken long
+			}
 		}
 		invocation, err := app.admit(ctx, bound, call)
 		if err == nil {
@@ -134,6 +145,9 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 		conflict := eventlog.IsConflict(err)
 		if conflict && tries > maxConflicts || !conflict && (current || errors.Is(err, eventlog.ErrUnavailable)) {
 			return Invocation{}, refusal(err)
+		}
+		if fault.CodeOf(err) == fault.ExpressionFailed {
+			before, stopped = bound, err
 		}
 		app.triggers.Remove(hash)
 		bound = nil
@@ -146,7 +160,6 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 	if bound == nil || !bound.trigger.Proven(bound.tokenID, now) {
 		return Invocation{}, call.notProven()
 	}
-	t := &bound.trigger
 	if limit := app.bodyLimit(bound); len(call.Body) > limit {
 		return Invocation{}, fault.New(fault.PayloadTooLarge, "the body is larger than %d bytes", limit)
 	}
@@ -178,27 +191,53 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 			return app.shakeHands(ctx, bound, &call, handshake)
 		}
 	}
+	if bound.evaluates != nil {
+		return app.admitEvaluated(ctx, bound, call, message, mediaType)
+	}
 	if err := bound.checkInput(mediaType, call.Body); err != nil {
 		return Invocation{}, err
 	}
-	digest := sha256.Sum256(call.Body)
-	key, keyDigest, senderEvent := call.IdempotencyKey, digest[:], ""
-	if message != nil {
-		d := bound.sender.Delivery(message)
-		if d.ID != "" {
-			key, keyDigest = d.key(t.Options.Signature.Scheme, message)
-		}
-		senderEvent = d.event()
-	}
-	if err := checkIdempotencyKey(key); err != nil {
+	delivery, err := bound.deliveryOf(&call, message)
+	if err != nil {
 		return Invocation{}, err
 	}
+	return app.accept(ctx, bound, call, mediaType, delivery, nil)
+}
+
+// counted is what a call counts once under, if under anything.
+type counted struct {
+	body        [sha256.Size]byte // its digest
+	key         string
+	digest      []byte // that must be the same under the key; nil is that of the body
+	senderEvent string
+}
+
+func (b *boundTrigger) deliveryOf(call *Call, message *Message) (counted, error) {
+	c := counted{body: sha256.Sum256(call.Body), key: call.IdempotencyKey}
+	if message != nil {
+		d := b.sender.Delivery(message)
+		if d.ID != "" {
+			c.key, c.digest = d.key(b.trigger.Options.Signature.Scheme, message)
+		}
+		c.senderEvent = d.event()
+	}
+	return c, checkIdempotencyKey(c.key)
+}
+
+// accept appends a call that has passed all checks. mapped is what was evaluated; nil when there
+// is nothing of it to be kept.
+func (app *Application) accept(ctx context.Context, bound *boundTrigger, call Call, mediaType string, delivery counted, mapped *mappedCall) (Invocation, error) {
+	t := &bound.trigger
+	digest := hex.EncodeToString(delivery.body[:])
 	id := app.NewID()
 	invoked := trigger.Invoked{
 		ExecutionID: id, AgentID: t.AgentID, Runs: bound.agent.Runner.Kind != agent.RunnerNone,
-		Input: trigger.Digest{SHA256: hex.EncodeToString(digest[:]), Size: len(call.Body)}, MediaType: mediaType,
-		TokenID: bound.tokenID, Signed: t.HasSecret(), IdempotencyKey: key, ClientIP: call.Client.String(),
-		SenderEvent: senderEvent,
+		Input: trigger.Digest{SHA256: digest, Size: len(call.Body)}, MediaType: mediaType,
+		TokenID: bound.tokenID, Signed: t.HasSecret(), IdempotencyKey: delivery.key, ClientIP: call.Client.String(),
+		SenderEvent: delivery.senderEvent,
+	}
+	if mapped != nil && mapped.input != nil {
+		invoked.Input, invoked.MediaType = digestOf(mapped.input), ""
 	}
 	proposed, err := trigger.Codec.Encode(invoked)
 	if err != nil {
@@ -212,9 +251,18 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 			Actor: bound.actor, RequestID: call.RequestID, TraceParent: call.TraceParent, CorrelationID: id,
 		},
 	}
-	if key != "" {
+	if mapped != nil {
+		if err := app.putBefore(&a, call, mapped, id, digest, mediaType); err != nil {
+			return Invocation{}, err
+		}
+	}
+	if delivery.key != "" {
+		same := delivery.digest
+		if same == nil {
+			same = delivery.body[:]
+		}
 		a.Idempotency = &eventlog.IdempotencyKey{
-			Scope: t.ID, Key: key, Digest: keyDigest, Subject: id, ExpiresAt: now.Add(idempotencyPeriod),
+			Scope: t.ID, Key: delivery.key, Digest: same, Subject: id, ExpiresAt: app.Now().Add(idempotencyPeriod),
 		}
 	}
 	appended, err := app.Store.Append(ctx, a)

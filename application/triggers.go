@@ -40,6 +40,9 @@ func (app *Application) CreateTrigger(ctx context.Context, caller Caller, c Crea
 	if err != nil {
 		return IssuedTrigger{}, err
 	}
+	if err := checkExpressions(options); err != nil {
+		return IssuedTrigger{}, err
+	}
 	issued, credential, err := app.issueToken(caller.WorkspaceID, token.TriggerPrefix)
 	if err != nil {
 		return IssuedTrigger{}, err
@@ -180,6 +183,9 @@ func (app *Application) UpdateTrigger(ctx context.Context, caller Caller, id str
 			}
 			if err := app.setVerifyToken(&d, t, &options, verifyToken); err != nil {
 				return d, err
+			}
+			if err := checkExpressions(options); err != nil {
+				return decision{}, err
 			}
 			c.Options = &options
 		}

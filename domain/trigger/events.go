@@ -112,6 +112,37 @@ type Handshaken struct {
 	ClientIP string `json:"client_ip,omitempty"`
 }
 
+// Received is what a call brought that the trigger's filter or mapping was evaluated on. The
+// Invoked behind it, of the same append, holds the agent's input: what the mapping made of the
+// body, or the body itself; then there is no second copy of it here.
+type Received struct {
+	eventlog.Base
+	ExecutionID string `json:"execution_id"`
+	Body        Digest `json:"body"`
+	MediaType   string `json:"media_type,omitempty"` // "" means application/json
+	Seen
+}
+
+// Filtered is a call that the trigger's filter kept from its agent.
+type Filtered struct {
+	eventlog.Base
+	AgentID   string `json:"agent_id"`
+	Body      Digest `json:"body"`
+	MediaType string `json:"media_type,omitempty"`
+	TokenID   string `json:"token_id"`
+	Signed    bool   `json:"signed,omitempty"`
+	ClientIP  string `json:"client_ip,omitempty"`
+	Seen
+}
+
+// Seen is what expressions were given of a call beside its body, so that they can be tried
+// again on it.
+type Seen struct {
+	Event   string            `json:"event,omitempty"` // the sender's name for it
+	Headers map[string]string `json:"headers,omitempty"`
+	Query   map[string]string `json:"query,omitempty"`
+}
+
 // Deleted ends a trigger.
 type Deleted struct{ eventlog.Base }
 
@@ -127,6 +158,8 @@ var Codec = eventlog.NewCodec(
 	eventlog.Type[SecretSet]("trigger.secret_set"),
 	eventlog.Type[SecretRemoved]("trigger.secret_removed"),
 	eventlog.FactType[Invoked]("trigger.invoked", eventlog.Unchanged),
+	eventlog.FactType[Received]("trigger.received"),
+	eventlog.FactType[Filtered]("trigger.filtered"),
 	eventlog.FactType[Handshaken]("trigger.handshaken"),
 	eventlog.FactType[ScheduleMissed]("trigger.schedule_missed"),
 	eventlog.Type[Deleted]("trigger.deleted"),

@@ -33,9 +33,15 @@ type Options struct {
 	Schedule *Schedule `json:"schedule,omitempty"`
 	// Signature is how calls are signed; nil is the scheme hooktrail.
 	Signature *Signature `json:"signature,omitempty"`
+	// Filter is a CEL expression: calls for which it is false are recorded and not run.
+	Filter string `json:"filter,omitempty"`
+	// InputMapping makes the agent's input of a call; nil passes the body through.
+	InputMapping *Mapping `json:"input_mapping,omitempty"`
 }
 
-var optionNames = []string{"rate_limit", "allowed_ips", "inactive_status", "expires_at", "max_body_bytes", "schedule", "signature"}
+var optionNames = []string{
+	"rate_limit", "allowed_ips", "inactive_status", "expires_at", "max_body_bytes", "schedule", "signature", "filter", "input_mapping",
+}
 
 // Merge changes the options key by key; a null removes one. A key that no version of an
 // option has is refused, because a typo there would quietly weaken a trigger.
@@ -126,6 +132,10 @@ func wrongType(err error) string {
 	if errors.As(err, &mismatch) {
 		return "the wrong type: " + mismatch.Value + " instead of " + mismatch.Type.String()
 	}
+	var wrong malformed
+	if errors.As(err, &wrong) {
+		return wrong.Error()
+	}
 	if _, field, unknown := strings.Cut(err.Error(), "unknown field "); unknown {
 		return "a field that it does not know: " + field
 	}
@@ -156,6 +166,7 @@ func (o Options) Validate() error {
 		wrong["options.max_body_bytes"] = maxBodyBytesRule()
 	}
 	o.Signature.validate(wrong)
+	o.checkMapping(wrong)
 	return fault.Fields(wrong)
 }
 

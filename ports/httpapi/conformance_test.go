@@ -94,8 +94,11 @@ func (a *api) requestBadly(t *testing.T, method, path string, operation *openapi
 	}
 	if operation.Responses.Status(404) != nil {
 		body := ""
-		if strings.HasSuffix(path, "/report") {
+		switch {
+		case strings.HasSuffix(path, "/report"):
 			body = `{"output": {}}`
+		case strings.HasSuffix(path, "/test"):
+			body = `{"payload": {}}`
 		}
 		a.must(t, 404, nil, method, path, body)
 	}
@@ -130,6 +133,8 @@ func (a *api) useTriggers(t *testing.T, path string) {
 	a.must(t, 200, nil, "POST", one+"/rotate-secret", `{"grace_period": 60, "secret": "0123456789abcdef"}`)
 	a.must(t, 204, nil, "DELETE", one+"/secret", "")
 	a.must(t, 200, nil, "GET", one+"/events?limit=2&type=trigger.renamed&after=0", "")
+	a.must(t, 200, nil, "POST", one+"/test", `{"payload": {"a": 1}, "headers": {"X-GitHub-Event": "push"}, "options": {"filter": "payload.a > 1"}}`)
+	a.must(t, 200, nil, "POST", one+"/test", `{"since": "2020-01-01T00:00:00Z", "limit": 5}`)
 	a.must(t, 412, nil, "DELETE", one, "", "If-Match", `"1"`)
 	a.must(t, 204, nil, "DELETE", one, "", "If-Match", "*")
 }
@@ -158,6 +163,8 @@ func (a *api) useExecutions(t *testing.T) {
 	a.must(t, 200, nil, "GET", "/api/v1/executions?status=completed&session_id=s&agent_id="+agent, "")
 	a.must(t, 200, nil, "GET", "/api/v1/executions/"+done.ID, "")
 	a.must(t, 201, nil, "POST", "/api/v1/executions/"+done.ID+"/retry", "")
+	called := a.accepted(t, a.trigger(t, agent, "").Token, `{"a": 1}`)
+	a.must(t, 200, nil, "GET", "/api/v1/executions/"+called+"/received", "")
 	a.must(t, 201, &waiting, "POST", "/api/v1/agents/"+outside+"/execute", "")
 	a.must(t, 200, nil, "POST", "/api/v1/executions/"+waiting.ID+"/report", `{"error": {"code": "broken", "message": "no"}}`)
 	a.must(t, 201, &waiting, "POST", "/api/v1/agents/"+outside+"/execute", "{}")
@@ -212,6 +219,9 @@ func (a *api) callBadly(t *testing.T, path string) {
 	call(413, open, strings.Repeat(" ", 2<<20))
 	call(415, open, `<n/>`, "Content-Type", "application/xml")
 	call(422, open, `{"n": "one"}`)
+	narrow := a.trigger(t, agent, `{"options": {"filter": "payload.n > 1"}}`).Token
+	call(200, narrow, `{"n": 1}`)
+	call(422, narrow, `{}`)
 	call(422, open, `{"n": 2}`, "Idempotency-Key", "once")
 	limited := a.trigger(t, agent, `{"options": {"rate_limit": 1}}`).Token
 	call(202, limited, `{}`)

@@ -40,7 +40,7 @@ func TestPathsAndMethodsThatAreNotThere(t *testing.T) {
 		{"POST", "/docs", "GET, HEAD"},
 		{"BREW", "/api/v1/me", "GET, HEAD"},
 		{"QUERY", triggers, "GET, HEAD, POST"},
-		{"PROPFIND", hook, "POST"},
+		{"PROPFIND", hook, "GET, HEAD, OPTIONS, POST"},
 	} {
 		answer := a.do(t, c.method, c.path, "", as("")...)
 		require.Equal(t, 405, answer.Status, "%s %s", c.method, c.path)

@@ -15,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"hooktrail/application"
+	"hooktrail/domain/execution"
 	"hooktrail/domain/fault"
 	"hooktrail/domain/jsonobject"
 	"hooktrail/domain/trigger"
@@ -75,6 +76,9 @@ func (s *Server) take(c *fiber.Ctx, presented *application.Presented, client net
 	if invocation.Handshake != nil {
 		return answerHandshake(c, invocation.Handshake)
 	}
+	if invocation.Filtered {
+		return data(c, fiber.StatusOK, filteredCall{invocation.Status, invocation.ID, invocation.TriggerID, invocation.CreatedAt}, nil)
+	}
 	c.Set(fiber.HeaderLocation, "/api/v1/executions/"+invocation.ExecutionID)
 	if invocation.Replayed {
 		c.Set("Idempotent-Replayed", "true")
@@ -94,6 +98,14 @@ func (s *Server) take(c *fiber.Ctx, presented *application.Presented, client net
 	}
 	c.Status(status).Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	return c.Send(invocation.AddTo(jsonobject.New(320), "data").End())
+}
+
+// filteredCall is the answer to a call that the trigger's filter kept from its agent.
+type filteredCall struct {
+	Status    execution.Status `json:"status"`
+	ID        string           `json:"id"` // of the event
+	TriggerID string           `json:"trigger_id"`
+	CreatedAt time.Time        `json:"created_at"`
 }
 
 // readCall reads the body of a call and decompresses it. What is wrong with the compression

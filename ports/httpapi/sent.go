@@ -12,7 +12,7 @@ import (
 )
 
 // sent is the request of a webhook call, of which nothing is copied unless it is asked for: few
-// senders' schemes need more than the body. It fits into an interface as it is, so that a call
+// senders' schemes and expressions need more than the body. It fits into an interface as it is, so that a call
 // costs nothing more for it.
 type sent struct{ c *fiber.Ctx }
 

@@ -142,6 +142,7 @@ func (s *Server) routes() {
 		f.Post(triggers+"/:id/rotate-secret", s.need(apikey.TriggersWrite), s.rotateSecret)
 		f.Delete(triggers+"/:id/secret", s.need(apikey.TriggersWrite), s.removeSecret)
 		f.Post(triggers+"/:id/run", s.need(apikey.TriggersWrite), s.runTrigger)
+		f.Post(triggers+"/:id/test", s.need(apikey.TriggersWrite), s.testTrigger)
 		f.Get(triggers+"/:id/events", s.need(apikey.EventsRead), s.listTriggerEvents)
 	}
 
@@ -154,6 +155,7 @@ func (s *Server) routes() {
 
 	f.Get("/api/v1/executions", s.need(apikey.ExecutionsRead), s.listExecutions)
 	f.Get("/api/v1/executions/:id", s.need(apikey.ExecutionsRead), s.getExecution)
+	f.Get("/api/v1/executions/:id/received", s.need(apikey.ExecutionsRead), s.getReceived)
 	f.Post("/api/v1/executions/:id/cancel", s.need(apikey.ExecutionsWrite), s.cancelExecution)
 	f.Post("/api/v1/executions/:id/retry", s.need(apikey.ExecutionsWrite), s.retryExecution)
 	f.Post("/api/v1/executions/:id/report", s.need(apikey.ExecutionsWrite), s.reportExecution)
