@@ -61,7 +61,7 @@ func TestScopes(t *testing.T) {
 				}
 			}
 		}
-		require.Equal(t, 33, tried)
+		require.Equal(t, 36, tried)
 		a.must(t, 200, nil, "GET", "/api/v1/me", "", as(with["agents:read"])...)
 	})
 }
