@@ -117,8 +117,9 @@ func guarded(evaluate func(context.Context) (expression.Result, error), ended <-
 	started, used := time.Now(), cpuTime()
 	go func() {
 		defer func() {
-			if reason := recover(); reason != nil {
-				done <- outcome{reply: reply{Failed: fmt.Sprintf("it panicked: %v", reason)}}
+			if recover() != nil { // of an engine, whose reason may quote the payload
+				failed, _ := replyOf(expression.Result{}, Stopped("the engine cannot go on"))
+				done <- outcome{reply: failed}
 			}
 		}()
 		r, input := replyOf(evaluate(ctx))
