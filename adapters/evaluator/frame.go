@@ -25,7 +25,7 @@ type reply struct {
 	Mapped   bool        `json:"mapped,omitempty"`
 	Fault    *faultReply `json:"fault,omitempty"`
 	Failed   string      `json:"failed,omitempty"` // what is nobody's fault but ours
-	// Ends says that the process ends with this reply, because the evaluation cannot be ended.
+	// Ends says that the process ends with this reply, because the evaluation has reached a bound.
 	Ends bool `json:"ends,omitempty"`
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"syscall"
@@ -29,10 +30,7 @@ const (
 	// the operating system gives the process at all.
 	maxHeap   = 192 << 20
 	maxMemory = 512 << 20
-	// watch is how often an evaluation is looked at, and patience how long one that was told to
-	// stop may take before the process ends with it.
-	watch    = 2 * time.Millisecond
-	patience = 20 * time.Millisecond
+	watch     = 2 * time.Millisecond // how often an evaluation is looked at
 
 	keptPrograms = 1000
 )
@@ -41,7 +39,7 @@ const (
 const Command = "evaluate"
 
 // Serve answers questions until the end of in. It belongs into a process of its own: an
-// evaluation that cannot be ended otherwise ends the process. The result is an exit code.
+// evaluation that has reached a bound ends with the process. The result is an exit code.
 func Serve(in io.Reader, out io.Writer) int {
 	// A terminal and a service manager tell the whole group to end. The server goes on with what is
 	// under way, and closes in when it has ended.
@@ -114,11 +112,15 @@ func guarded(evaluate func(context.Context) (expression.Result, error), ended <-
 		input []byte
 	}
 	done := make(chan outcome, 1)
+	if heap() > maxHeap/4 {
+		runtime.GC() // what earlier ones have left is not this one's
+	}
 	started, used := time.Now(), cpuTime()
 	go func() {
 		defer func() {
-			if reason := recover(); reason != nil {
-				done <- outcome{reply: reply{Failed: fmt.Sprintf("it panicked: %v", reason)}}
+			if recover() != nil { // of an engine, whose reason may quote the payload
+				failed, _ := replyOf(expression.Result{}, Stopped("the engine cannot go on"))
+				done <- outcome{reply: failed}
 			}
 		}()
 		r, input := replyOf(evaluate(ctx))
@@ -145,13 +147,10 @@ func guarded(evaluate func(context.Context) (expression.Result, error), ended <-
 		default:
 			continue
 		}
+		// The process ends with it: not every step looks at the context, and what it took of memory
+		// must not be missing to the next one.
 		stopped, _ := replyOf(expression.Result{}, Stopped(why))
-		cancel()
-		select {
-		case <-done:
-		case <-time.After(patience):
-			stopped.Ends = true
-		}
+		stopped.Ends = true
 		return stopped, nil
 	}
 }

@@ -57,7 +57,7 @@ func compileExpression(field, source string) (*celProgram, *cel.Ast, error) {
 	checked, issues := environment.Compile(source)
 	if issues != nil && len(issues.Errors()) > 0 {
 		first := issues.Errors()[0]
-		return nil, nil, wrongAt(field, max(first.Location.Line(), 1), first.Location.Column()+1, first.Message)
+		return nil, nil, wrongAt(field, max(first.Location.Line(), 1), max(first.Location.Column()+1, 1), first.Message)
 	}
 	program, err := environment.Program(checked, cel.CostLimit(celCost), cel.InterruptCheckFrequency(celInterrupt), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
