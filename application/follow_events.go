@@ -73,13 +73,11 @@ func (app *Application) FollowEvents(ctx context.Context, caller Caller, f Event
 
 // waitFor waits for a signal, but no longer than a time.
 func waitFor(ctx context.Context, signal <-chan struct{}, atMost time.Duration) error {
-	timer := time.NewTimer(atMost)
-	defer timer.Stop()
+	patient, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
 	select {
 	case <-signal:
-	case <-timer.C:
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-patient.Done():
 	}
-	return nil
+	return ctx.Err()
 }
