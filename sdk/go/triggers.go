@@ -28,10 +28,12 @@ type Trigger struct {
 	UpdatedAt   time.Time  `json:"updated_at"`
 	URL         string     `json:"url"` // where to send calls with the token as Authorization
 	// Options narrow or widen what the trigger takes: rate_limit, allowed_ips, inactive_status,
-	// expires_at, max_body_bytes and whatever else the server knows.
+	// expires_at, max_body_bytes, schedule and whatever else the server knows.
 	Options json.RawMessage `json:"options,omitempty"`
-	Deleted bool            `json:"deleted,omitempty"` // only in a view of the past
-	Version int64           `json:"version"`
+	// NextRuns are the next times of the schedule, up to five.
+	NextRuns []time.Time `json:"next_runs,omitempty"`
+	Deleted  bool        `json:"deleted,omitempty"` // only in a view of the past
+	Version  int64       `json:"version"`
 }
 
 // IssuedTrigger is a trigger with what is shown only once.
@@ -54,8 +56,21 @@ type CreateTrigger struct {
 	Secret Secret `json:"secret,omitempty"`
 	// IsActive is true when nil.
 	IsActive *bool `json:"is_active,omitempty"`
-	// Options is anything that encodes as a JSON object.
+	// Options is anything that encodes as a JSON object, such as {"schedule": Schedule{…}}.
 	Options any `json:"options,omitempty"`
+}
+
+// Schedule is the option "schedule": it makes a trigger fire by itself.
+type Schedule struct {
+	// Cron is an expression of five fields: minute, hour, day of month, month, day of week.
+	Cron string `json:"cron"`
+	// TimeZone is a name of the IANA database; empty is UTC.
+	TimeZone string `json:"time_zone,omitempty"`
+	// Payload is the agent's input, anything that encodes as JSON; nil is {}.
+	Payload any `json:"payload,omitempty"`
+	// Missed says what happens to runs whose time passed while no server could make them: "once"
+	// (the default), "skip" or "all".
+	Missed string `json:"missed,omitempty"`
 }
 
 // UpdateTrigger says what changes; nil leaves a field as it is.
@@ -81,6 +96,13 @@ type RotateSecret struct {
 	GracePeriod *int `json:"grace_period,omitempty"`
 	// Secret is one's own; empty means that one is made.
 	Secret Secret `json:"secret,omitempty"`
+}
+
+// RunTrigger is a run of a trigger's agent as its schedule would make it.
+type RunTrigger struct {
+	// Payload is the agent's input, anything that encodes as JSON; nil is that of the schedule,
+	// else {}.
+	Payload any `json:"payload,omitempty"`
 }
 
 // ListTriggers narrows a list of triggers.
@@ -147,6 +169,12 @@ func (t *WebhookTriggers) RotateSecret(ctx context.Context, id string, rotation 
 // RemoveSecret has calls taken unsigned from now on.
 func (t *WebhookTriggers) RemoveSecret(ctx context.Context, id string, options ...RequestOption) error {
 	return gone(ctx, t.c, triggersPath, id, "/secret", options)
+}
+
+// Run has a trigger run its agent now, with or without a schedule. The execution is pending when
+// this returns.
+func (t *WebhookTriggers) Run(ctx context.Context, id string, run RunTrigger, options ...RequestOption) (*Execution, error) {
+	return one[Execution](ctx, t.c, http.MethodPost, triggersPath, id, "/run", run, options)
 }
 
 // Delete ends a trigger, its tokens and its secrets. Its past stays readable.
