@@ -60,7 +60,7 @@ func (c *Client) listen(ctx context.Context, query url.Values, position int64, r
 	endless := *c.http
 	endless.Timeout = 0
 	patience := time.AfterFunc(silence, func() { leave(errSilent) })
-	response, err := endless.Do(sent)
+	response, err := endless.Do(sent) //nolint:bodyclose // close does
 	patience.Stop()
 	s := &stream{leave: leave, sent: sent}
 	if err != nil {

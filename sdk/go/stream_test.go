@@ -63,7 +63,7 @@ func written(texts ...string) func(io.Writer) {
 	}
 }
 
-func followed(t *testing.T, s http.RoundTripper, ctx context.Context, tail hooktrail.TailEvents) (positions []int64, last error) {
+func followed(ctx context.Context, t *testing.T, s http.RoundTripper, tail hooktrail.TailEvents) (positions []int64, last error) {
 	t.Helper()
 	c, err := hooktrail.New(hooktrail.Options{APIKey: testKey, BaseURL: "http://hooktrail.test", HTTPClient: &http.Client{Transport: s, Timeout: time.Second}, MaxRetries: -1})
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestStream(t *testing.T) {
 				}, written(streamed(12)), written()}}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				positions, err := followed(t, s, ctx, hooktrail.TailEvents{After: new(int64(2))})
+				positions, err := followed(ctx, t, s, hooktrail.TailEvents{After: new(int64(2))})
 				require.Equal(t, []int64{3, 5, 8, 10, 12}, positions)
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				require.Equal(t, "after=2", s.seen[0].URL.RawQuery)
@@ -106,7 +106,7 @@ func TestStream(t *testing.T) {
 			s := &streaming{write: []func(io.Writer){written("id: 7\n\n", streamed(9), "id: 4000\n\n"), written(streamed(9), streamed(4001))}}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			positions, _ := followed(t, s, ctx, hooktrail.TailEvents{After: new(int64(2)), Type: "agent.registered"})
+			positions, _ := followed(ctx, t, s, hooktrail.TailEvents{After: new(int64(2)), Type: "agent.registered"})
 			require.Equal(t, []int64{9, 4001}, positions)
 			require.Equal(t, "4000", s.seen[1].Header.Get("Last-Event-ID"))
 			require.Equal(t, "after=4000&type=agent.registered", s.seen[1].URL.RawQuery)
@@ -125,7 +125,7 @@ func TestStream(t *testing.T) {
 			s := &streaming{write: []func(io.Writer){silent, written(streamed(6))}}
 			ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 			defer cancel()
-			positions, _ := followed(t, s, ctx, hooktrail.TailEvents{After: new(int64(2))})
+			positions, _ := followed(ctx, t, s, hooktrail.TailEvents{After: new(int64(2))})
 			require.Equal(t, []int64{6}, positions)
 			require.InDelta(t, (3*29 + 30), s.at[1].Sub(s.at[0]).Seconds(), 1)
 			require.Equal(t, "/api/v1/events/stream", s.seen[1].URL.Path)
@@ -138,7 +138,7 @@ func TestStream(t *testing.T) {
 			s := &streaming{write: []func(io.Writer){func(io.Writer) { time.Sleep(time.Hour) }}}
 			ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 			defer cancel()
-			_, err := followed(t, s, ctx, hooktrail.TailEvents{After: new(int64(2))})
+			_, err := followed(ctx, t, s, hooktrail.TailEvents{After: new(int64(2))})
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.Equal(t, "/api/v1/events", s.seen[1].URL.Path)
 			require.Equal(t, 30*time.Second, s.at[1].Sub(s.at[0]))
@@ -156,7 +156,7 @@ func TestStream(t *testing.T) {
 			why := errors.New("closing time")
 			begun := time.Now()
 			time.AfterFunc(time.Second, func() { cancel(why) })
-			positions, err := followed(t, s, ctx, hooktrail.TailEvents{After: new(int64(2))})
+			positions, err := followed(ctx, t, s, hooktrail.TailEvents{After: new(int64(2))})
 			require.Equal(t, []int64{3}, positions)
 			require.ErrorIs(t, err, context.Canceled)
 			require.ErrorIs(t, err, why)
@@ -175,7 +175,7 @@ func TestStream(t *testing.T) {
 			told := 0
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			_, err := followed(t, s, ctx, hooktrail.TailEvents{After: new(int64(2)), OnInterruption: func(err error, _ time.Duration) {
+			_, err := followed(ctx, t, s, hooktrail.TailEvents{After: new(int64(2)), OnInterruption: func(err error, _ time.Duration) {
 				require.ErrorIs(t, err, hooktrail.ErrConnection)
 				told++
 			}})
