@@ -42,6 +42,7 @@ class _Trigger(TypedDict):
 class Trigger(_Trigger, total=False):
     last_used_at: str
     created_by_id: str
+    next_runs: list[str]
     deleted: bool
 
 
@@ -69,6 +70,14 @@ class Runner(TypedDict, total=False):
     url: str
     headers: dict[str, str]
     command: list[str]
+    base_url: str
+    model: str
+    system: str
+    prompt: str
+    temperature: float
+    max_tokens: int
+    max_completion_tokens: int
+    response_format: str
 
 
 class Retry(TypedDict, total=False):
@@ -86,6 +95,7 @@ class _Agent(TypedDict):
     timeout_seconds: int
     retry: Retry
     max_concurrency: int
+    has_credential: bool
     status: str
     created_at: str
     updated_at: str
@@ -96,6 +106,7 @@ class Agent(_Agent, total=False):
     type: str
     description: str
     input_schema: Any
+    credential_hint: str
     created_by_id: str
 
 
@@ -117,6 +128,14 @@ class Attempt(_Attempt, total=False):
     error: str
     error_code: str
     retry_at: str
+
+
+class TokenUsage(TypedDict):
+    """What a model counted for the attempt that succeeded."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
 
 
 class _Execution(TypedDict):
@@ -142,6 +161,7 @@ class Execution(_Execution, total=False):
     error: str
     error_code: str
     metadata: dict[str, str]
+    token_usage: TokenUsage
     duration_ms: int
     retry_of: str
     started_at: str
@@ -190,6 +210,25 @@ class Event(_Event, total=False):
     traceparent: str
     causation_id: str
     correlation_id: str
+
+
+class _Rejection(TypedDict):
+    reason: str
+    message: str
+    count: int
+    first_at: str
+    last_at: str
+
+
+class Rejection(_Rejection, total=False):
+    """Calls of one minute that were refused alike; ``message`` and ``request_id`` are the last
+    one's. Without a known token there is no trigger."""
+
+    trigger_id: str
+    workspace_id: str
+    token_prefix: str
+    client_ip: str
+    request_id: str
 
 
 class _APIKey(TypedDict):
