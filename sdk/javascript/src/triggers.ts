@@ -4,6 +4,7 @@ import type { ChangeOptions, RequestOptions } from "./transport.js";
 import type {
   CreateTrigger,
   Envelope,
+  ExecutionWithAttempts,
   HooktrailEvent,
   IssuedTrigger,
   List,
@@ -11,6 +12,7 @@ import type {
   Paging,
   RotateSecret,
   RotateToken,
+  RunTrigger,
   Trigger,
   TriggerEventFilter,
   TriggerFilter,
@@ -78,6 +80,11 @@ export class WebhookTriggers {
   /** Has calls taken unsigned from now on. */
   async removeSecret(id: string, options?: RequestOptions): Promise<void> {
     await this.#api.delete(`${pathOf(id)}/secret`, options);
+  }
+
+  /** Runs a trigger's agent now, as its schedule would, and also without one. */
+  async run(id: string, run?: RunTrigger, options?: RequestOptions): Promise<Envelope<ExecutionWithAttempts>> {
+    return this.#api.post(`${pathOf(id)}/run`, run, options);
   }
 
   /** Gives a page of a trigger's events, also of one that was deleted. */

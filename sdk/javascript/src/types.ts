@@ -51,8 +51,21 @@ export interface TriggerOptions {
   expires_at?: string | null;
   /** Most bytes of a call's body, up to 26214400. */
   max_body_bytes?: number | null;
+  /** Makes the trigger fire by itself. */
+  schedule?: Schedule | null;
   /** What servers newer than this library take. */
   [option: string]: unknown;
+}
+
+export interface Schedule {
+  /** Minute, hour, day of month, month, day of week; six fields begin with seconds. Or `@daily`, `@every 90s` … */
+  cron: string;
+  /** A name of the IANA database; UTC unless given. */
+  time_zone?: string;
+  /** The agent's input; `{}` unless given. */
+  payload?: unknown;
+  /** What happens to runs whose time passed while no server could make them; `once` unless given. */
+  missed?: "once" | "skip" | "all";
 }
 
 export interface Trigger {
@@ -73,6 +86,8 @@ export interface Trigger {
   /** Where to send calls with the token as `Authorization`. */
   url: string;
   options: TriggerOptions;
+  /** The next times of the schedule, up to 5. */
+  next_runs?: string[];
   /** Only in a view of the past. */
   deleted?: boolean;
   version: number;
@@ -114,6 +129,11 @@ export interface UpdateTrigger {
   agentId?: string | undefined;
   /** Merged key by key; null removes one. */
   options?: TriggerOptions | undefined;
+}
+
+export interface RunTrigger {
+  /** The agent's input; unless given that of the schedule, else `{}`. */
+  payload?: unknown;
 }
 
 export interface TriggerFilter extends Paging {
@@ -165,6 +185,10 @@ export interface Agent {
   retry: Retry;
   /** How many runs at one time; 0 is no bound. */
   max_concurrency: number;
+  /** The agent is called with a key or token, which is never shown. */
+  has_credential: boolean;
+  /** How it ends, if it has at least 16 characters. */
+  credential_hint?: string;
   status: "active" | "archived";
   created_by_id?: string;
   created_at: string;
@@ -233,6 +257,7 @@ export interface Execution {
   /** Such as `timeout`, `agent_failed`, `worker_lost`. */
   error_code?: string;
   metadata?: Record<string, string>;
+  token_usage?: TokenUsage;
   duration_ms?: number;
   /** The execution that this one repeats. */
   retry_of?: string;
@@ -245,6 +270,13 @@ export interface Execution {
   version: number;
   /** Of the event that created it. */
   position: number;
+}
+
+/** What a model counted for the attempt that succeeded. */
+export interface TokenUsage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
 }
 
 export interface ExecutionWithAttempts extends Execution {
@@ -320,8 +352,36 @@ export interface EventFilter extends TriggerEventFilter {
 export interface TailFilter extends Omit<EventFilter, keyof Paging | "after" | "until"> {
   /** The position of the last event that you have; 0 for all; what comes from now on unless given. */
   after?: number | undefined;
-  /** Seconds between two looks for more, above 0 and up to 3600; 1 unless given. */
+  /** Seconds between two looks for more where the log is not given as a stream, above 0 and up to 3600; 1 unless given. */
   interval?: number | undefined;
+}
+
+/** Calls of one minute that were refused alike. */
+export interface Rejection {
+  /** Absent without a known token, as `workspace_id` is. */
+  trigger_id?: string;
+  workspace_id?: string;
+  /** The code that the calls were refused with, such as `invalid_signature`. */
+  reason: string;
+  /** What the last of them was told. */
+  message: string;
+  /** How the token that was presented begins, if it could be one. */
+  token_prefix?: string;
+  /** The address, for IPv6 its /64; absent for the calls of many clients. */
+  client_ip?: string;
+  count: number;
+  first_at: string;
+  last_at: string;
+  /** The last call's. */
+  request_id?: string;
+}
+
+export interface RejectionFilter extends Paging {
+  triggerId?: string | undefined;
+  /** A code, such as `invalid_signature`. */
+  reason?: string | undefined;
+  since?: Moment | undefined;
+  until?: Moment | undefined;
 }
 
 export type Scope =
