@@ -12,6 +12,7 @@ import (
 
 	"hooktrail/domain/apikey"
 	"hooktrail/domain/eventlog"
+	"hooktrail/domain/trigger"
 )
 
 // Config is what the operator decides.
@@ -37,12 +38,16 @@ type Dependencies struct {
 	Limiter   RateLimiter
 	// Rejections remembers refused calls.
 	Rejections RejectionLog
-	Logger     *slog.Logger
-	Now        func() time.Time
-	NewID      func() string // a KSUID
-	Random     io.Reader
-	Jitter     func() float64 // from 0 up to 1
-	Observe    Observer
+	// Senders gives the sender of every scheme in trigger.Schemes.
+	Senders func(trigger.Signature) Sender
+	// Evaluator evaluates filters and mappings; without one no trigger can have them.
+	Evaluator Evaluator
+	Logger    *slog.Logger
+	Now       func() time.Time
+	NewID     func() string // a KSUID
+	Random    io.Reader
+	Jitter    func() float64 // from 0 up to 1
+	Observe   Observer
 	// Appended wakes all who wait for something new in the log.
 	Appended *Broadcast
 	// Due wakes workers when there may be something to run.

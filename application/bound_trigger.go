@@ -2,6 +2,8 @@ package application
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"time"
 
 	"hooktrail/domain/agent"
@@ -20,6 +22,12 @@ type boundTrigger struct {
 	agent   agent.Agent
 	schema  *payload.Schema
 	keys    map[string]*trigger.Key // by credential id
+	// Of triggers with a signature of another scheme than the usual one.
+	sender      Sender
+	secrets     map[string]string // by credential id
+	verifyToken string
+	// evaluates is the filter and the mapping; nil for the many triggers that have neither.
+	evaluates *evaluated
 	// What all its events have in common.
 	stream eventlog.StreamID
 	guards []eventlog.Guard
@@ -58,10 +66,23 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 	if err != nil || !found || credential.Owner.Kind() != eventlog.TriggerStream {
 		return nil, err
 	}
-	bound := &boundTrigger{readAt: app.Now(), tokenID: credential.ID, keys: map[string]*trigger.Key{}}
-	if bound.trigger, err = fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0); err != nil {
+	state, err := fold[trigger.Trigger](ctx, app.Store, trigger.Codec, credential.Owner, 0)
+	if err != nil {
 		return nil, err
 	}
+	return app.bind(ctx, credential.ID, state)
+}
+
+// bind reads what a call of a trigger needs beside it.
+func (app *Application) bind(ctx context.Context, tokenID string, state trigger.Trigger) (*boundTrigger, error) {
+	bound := &boundTrigger{readAt: app.Now(), tokenID: tokenID, trigger: state, keys: map[string]*trigger.Key{}, evaluates: evaluatedBy(state.Options)}
+	if signature := state.Options.Signature; !signature.Plain() {
+		if bound.sender = app.Senders(*signature); bound.sender == nil {
+			return nil, fmt.Errorf("the signature scheme %q is not known to this version", signature.Scheme)
+		}
+		bound.secrets = map[string]string{}
+	}
+	var err error
 	for _, id := range trigger.IDs(bound.trigger.Secrets) {
 		sealed, found, err := app.Store.Sealed(ctx, id)
 		if err != nil {
@@ -74,7 +95,24 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 		if err != nil {
 			return nil, err
 		}
-		bound.keys[id] = trigger.NewKey(secret)
+		if bound.sender != nil {
+			bound.secrets[id] = string(secret)
+		} else {
+			bound.keys[id] = trigger.NewKey(secret)
+		}
+	}
+	if id := bound.trigger.Options.VerifyTokenID(); id != "" {
+		sealed, found, err := app.Store.Sealed(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if found { // else replaced at this moment
+			token, err := app.Secrets.Open(sealed, id)
+			if err != nil {
+				return nil, err
+			}
+			bound.verifyToken = string(token)
+		}
 	}
 	if bound.agent, err = fold[agent.Agent](ctx, app.Store, agent.Codec, eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), 0); err != nil {
 		return nil, err
@@ -84,14 +122,31 @@ func (app *Application) readBound(ctx context.Context, hash string) (*boundTrigg
 			return nil, err
 		}
 	}
-	bound.stream, bound.actor = credential.Owner, eventlog.ActorOf("trigger", bound.trigger.ID)
+	bound.stream, bound.actor = eventlog.Stream(eventlog.TriggerStream, bound.trigger.ID), eventlog.ActorOf("trigger", bound.trigger.ID)
 	bound.guards = []eventlog.Guard{{Stream: eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), Version: bound.agent.Version}}
 	return bound, nil
 }
 
-func (b *boundTrigger) verify(call Call, now time.Time) error {
+// open checks that the trigger takes calls now from that client, and that its agent is there.
+func (b *boundTrigger) open(client netip.Addr, now time.Time) error {
+	status := b.trigger.Options.InactiveStatus
+	if err := b.trigger.Open(client, now); err != nil {
+		return inactive(status, err)
+	}
+	if b.agent.Version == 0 || b.agent.Archived {
+		return inactive(status, fault.New(fault.TriggerInactive, "the trigger's agent is archived"))
+	}
+	return nil
+}
+
+// verify checks the signature; m is the call as the trigger's sender sees it, nil for the
+// usual scheme.
+func (b *boundTrigger) verify(call Call, m *Message, now time.Time) error {
 	if !b.trigger.HasSecret() {
 		return nil
+	}
+	if m != nil {
+		return b.sender.Verify(m)
 	}
 	var keys []*trigger.Key
 	for _, id := range b.trigger.SecretsAt(now) {
@@ -104,6 +159,8 @@ func (b *boundTrigger) verify(call Call, now time.Time) error {
 	}
 	return nil
 }
+
+func (b *boundTrigger) wantsOK() bool { return b.sender != nil && b.sender.WantsOK() }
 
 func (b *boundTrigger) checkInput(mediaType string, body []byte) error {
 	input := body

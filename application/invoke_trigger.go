@@ -33,6 +33,13 @@ type Call struct {
 	IdempotencyKey string
 	RequestID      string
 	TraceParent    string
+	// Sent is the request itself, for senders whose scheme looks at more of it, and for
+	// expressions, which are given what they name.
+	Sent Sent
+	// Forwarded says that a trusted proxy stands between.
+	Forwarded bool
+	// SetUp marks a request of another method than POST, which can only set the hook up.
+	SetUp bool
 }
 
 // Invocation is the answer to a call that was accepted, on disk, or accepted before under
@@ -46,6 +53,14 @@ type Invocation struct {
 	CreatedAt   time.Time
 	WorkspaceID string
 	Replayed    bool
+	// Handshake is set, and what is about an execution is not, when the call set the hook up or
+	// tested it.
+	Handshake *Handshake
+	// WantsOK says that the sender takes no other status than 200 for an acceptance.
+	WantsOK bool
+	// Filtered says that the trigger's filter kept the call from the agent: there is no execution,
+	// and ID is the event's.
+	Filtered bool
 }
 
 // AddTo adds the invocation to an object that is being written.
@@ -81,20 +96,33 @@ func outcomeOf(i Invocation, err error) string {
 		return string(fault.CodeOf(err))
 	case i.Replayed:
 		return "replayed"
+	case i.Handshake != nil:
+		return "handshake"
+	case i.Filtered:
+		return "filtered"
 	}
 	return "accepted"
 }
 
 var errNotProven = fault.New(fault.Unauthorized, "a valid trigger token is required, as Authorization: Bearer or in the path /api/v1/hooks/{token}")
 
+func (c *Call) notProven() error {
+	if c.SetUp {
+		return errNoSetUp
+	}
+	return errNotProven
+}
+
 func (app *Application) invoke(ctx context.Context, call Call) (Invocation, error) {
 	if !call.Token.valid {
-		return Invocation{}, errNotProven
+		return Invocation{}, call.notProven()
 	}
 	hash := app.hashOf(call.Token)
 	bound, _ := app.triggers.Get(hash)
 	loads := 0
 	current := false // whether bound was read after the call came in
+	var before *boundTrigger
+	var stopped error // what an evaluation under before came to
 	for tries := 1; ; tries++ {
 		if bound == nil {
 			var joined bool
@@ -104,6 +132,9 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 			}
 			loads++
 			current = !joined || loads > 1
+			if current && stopped != nil && bound.sameAs(before) {
+				return Invocation{}, stopped // it would be the same once more, and may have taken long
+			}
 		}
 		invocation, err := app.admit(ctx, bound, call)
 		if err == nil {
@@ -115,6 +146,9 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 		if conflict && tries > maxConflicts || !conflict && (current || errors.Is(err, eventlog.ErrUnavailable)) {
 			return Invocation{}, refusal(err)
 		}
+		if fault.CodeOf(err) == fault.ExpressionFailed {
+			before, stopped = bound, err
+		}
 		app.triggers.Remove(hash)
 		bound = nil
 	}
@@ -124,20 +158,26 @@ func (app *Application) invoke(ctx context.Context, call Call) (Invocation, erro
 func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Call) (Invocation, error) {
 	now := app.Now()
 	if bound == nil || !bound.trigger.Proven(bound.tokenID, now) {
-		return Invocation{}, errNotProven
+		return Invocation{}, call.notProven()
 	}
-	t := &bound.trigger
 	if limit := app.bodyLimit(bound); len(call.Body) > limit {
 		return Invocation{}, fault.New(fault.PayloadTooLarge, "the body is larger than %d bytes", limit)
 	}
-	if err := bound.verify(call, now); err != nil {
+	var message *Message // nil for the usual scheme, which needs none
+	if bound.sender != nil {
+		message = app.message(bound, &call, now)
+		if handshake, err := bound.sender.SetUp(message); err != nil || handshake != nil {
+			return app.setUp(ctx, bound, &call, handshake, err)
+		}
+	}
+	if call.SetUp {
+		return Invocation{}, errNoSetUp
+	}
+	if err := bound.verify(call, message, now); err != nil {
 		return Invocation{}, err
 	}
-	if err := t.Open(call.Client, now); err != nil {
-		return Invocation{}, inactive(t.Options.InactiveStatus, err)
-	}
-	if bound.agent.Version == 0 || bound.agent.Archived {
-		return Invocation{}, inactive(t.Options.InactiveStatus, fault.New(fault.TriggerInactive, "the trigger's agent is archived"))
+	if err := bound.open(call.Client, now); err != nil {
+		return Invocation{}, err
 	}
 	mediaType, err := mediaTypeOf(call.ContentType)
 	if err != nil {
@@ -146,18 +186,58 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 	if call.Unreadable != nil {
 		return Invocation{}, call.Unreadable
 	}
+	if message != nil {
+		if handshake := bound.sender.Ping(message); handshake != nil {
+			return app.shakeHands(ctx, bound, &call, handshake)
+		}
+	}
+	if bound.evaluates != nil {
+		return app.admitEvaluated(ctx, bound, call, message, mediaType)
+	}
 	if err := bound.checkInput(mediaType, call.Body); err != nil {
 		return Invocation{}, err
 	}
-	if err := checkIdempotencyKey(call.IdempotencyKey); err != nil {
+	delivery, err := bound.deliveryOf(&call, message)
+	if err != nil {
 		return Invocation{}, err
 	}
-	digest := sha256.Sum256(call.Body)
+	return app.accept(ctx, bound, call, mediaType, delivery, nil)
+}
+
+// counted is what a call counts once under, if under anything.
+type counted struct {
+	body        [sha256.Size]byte // its digest
+	key         string
+	digest      []byte // that must be the same under the key; nil is that of the body
+	senderEvent string
+}
+
+func (b *boundTrigger) deliveryOf(call *Call, message *Message) (counted, error) {
+	c := counted{body: sha256.Sum256(call.Body), key: call.IdempotencyKey}
+	if message != nil {
+		d := b.sender.Delivery(message)
+		if d.ID != "" {
+			c.key, c.digest = d.key(b.trigger.Options.Signature.Scheme, message)
+		}
+		c.senderEvent = d.event()
+	}
+	return c, checkIdempotencyKey(c.key)
+}
+
+// accept appends a call that has passed all checks. mapped is what was evaluated; nil when there
+// is nothing of it to be kept.
+func (app *Application) accept(ctx context.Context, bound *boundTrigger, call Call, mediaType string, delivery counted, mapped *mappedCall) (Invocation, error) {
+	t := &bound.trigger
+	digest := hex.EncodeToString(delivery.body[:])
 	id := app.NewID()
 	invoked := trigger.Invoked{
 		ExecutionID: id, AgentID: t.AgentID, Runs: bound.agent.Runner.Kind != agent.RunnerNone,
-		Input: trigger.Digest{SHA256: hex.EncodeToString(digest[:]), Size: len(call.Body)}, MediaType: mediaType,
-		TokenID: bound.tokenID, Signed: t.HasSecret(), IdempotencyKey: call.IdempotencyKey, ClientIP: call.Client.String(),
+		Input: trigger.Digest{SHA256: digest, Size: len(call.Body)}, MediaType: mediaType,
+		TokenID: bound.tokenID, Signed: t.HasSecret(), IdempotencyKey: delivery.key, ClientIP: call.Client.String(),
+		SenderEvent: delivery.senderEvent,
+	}
+	if mapped != nil && mapped.input != nil {
+		invoked.Input, invoked.MediaType = digestOf(mapped.input), ""
 	}
 	proposed, err := trigger.Codec.Encode(invoked)
 	if err != nil {
@@ -171,9 +251,18 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 			Actor: bound.actor, RequestID: call.RequestID, TraceParent: call.TraceParent, CorrelationID: id,
 		},
 	}
-	if call.IdempotencyKey != "" {
+	if mapped != nil {
+		if err := app.putBefore(&a, call, mapped, id, digest, mediaType); err != nil {
+			return Invocation{}, err
+		}
+	}
+	if delivery.key != "" {
+		same := delivery.digest
+		if same == nil {
+			same = delivery.body[:]
+		}
 		a.Idempotency = &eventlog.IdempotencyKey{
-			Scope: t.ID, Key: call.IdempotencyKey, Digest: digest[:], Subject: id, ExpiresAt: now.Add(idempotencyPeriod),
+			Scope: t.ID, Key: delivery.key, Digest: same, Subject: id, ExpiresAt: app.Now().Add(idempotencyPeriod),
 		}
 	}
 	appended, err := app.Store.Append(ctx, a)
@@ -181,11 +270,13 @@ func (app *Application) admit(ctx context.Context, bound *boundTrigger, call Cal
 		return Invocation{}, err
 	}
 	if appended.Replayed != "" {
-		return app.replayed(ctx, t.WorkspaceID, appended.Replayed)
+		invocation, err := app.replayed(ctx, t.WorkspaceID, appended.Replayed)
+		invocation.WantsOK = bound.wantsOK()
+		return invocation, err
 	}
 	return Invocation{
 		ID: id, ExecutionID: id, TriggerID: t.ID, AgentID: t.AgentID, Status: execution.Pending,
-		CreatedAt: appended.Events[0].At, WorkspaceID: t.WorkspaceID,
+		CreatedAt: appended.Events[0].At, WorkspaceID: t.WorkspaceID, WantsOK: bound.wantsOK(),
 	}, nil
 }
 

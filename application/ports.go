@@ -7,6 +7,7 @@ import (
 	"hooktrail/domain/agent"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
+	"hooktrail/domain/expression"
 )
 
 // EventStore is the log, the one place where state changes.
@@ -25,6 +26,19 @@ type EventStore interface {
 	PositionAt(ctx context.Context, at time.Time) (eventlog.Position, error)
 	CredentialByHash(ctx context.Context, hash []byte) (eventlog.Credential, bool, error)
 	Sealed(ctx context.Context, id string) ([]byte, bool, error)
+	// Event reads an event of any workspace by its id, and At the one at a position; false when
+	// there is none.
+	Event(ctx context.Context, id string) (eventlog.Recorded, bool, error)
+	At(ctx context.Context, position eventlog.Position) (eventlog.Recorded, bool, error)
+	// Payloads reads what is kept beside events; what was erased is not among them.
+	Payloads(ctx context.Context, positions []eventlog.Position) (map[eventlog.Position][]byte, error)
+}
+
+// Evaluator evaluates filters and mappings, within bounds.
+type Evaluator interface {
+	// Evaluate faults as expression.Compile and expression.Program.Run do, with ExpressionFailed
+	// also for an evaluation that has reached a bound and Overloaded when too many wait.
+	Evaluate(ctx context.Context, source expression.Source, m expression.Message) (expression.Result, error)
 }
 
 // EventFilter narrows the events of a workspace; zero values do not narrow.

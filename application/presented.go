@@ -15,6 +15,10 @@ func Present(text string) *Presented {
 	return &Presented{text: text, valid: token.Valid(token.TriggerPrefix, text)}
 }
 
+// Possible reports whether the text could be a trigger's token, as far as can be told from it
+// alone.
+func (p *Presented) Possible() bool { return p.valid }
+
 // hashOf gives the keyed hash of a text that may be a token.
 func (app *Application) hashOf(p *Presented) string {
 	if p.hash == "" {

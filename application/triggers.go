@@ -32,8 +32,15 @@ type IssuedTrigger struct {
 
 // CreateTrigger makes a trigger with a token and, if asked for, a signing secret.
 func (app *Application) CreateTrigger(ctx context.Context, caller Caller, c CreateTrigger) (IssuedTrigger, error) {
-	options, err := trigger.Options{}.Merge(c.Options)
+	patch, verifyToken, err := trigger.TakeVerifyToken(c.Options)
 	if err != nil {
+		return IssuedTrigger{}, err
+	}
+	options, err := trigger.Options{}.Merge(patch)
+	if err != nil {
+		return IssuedTrigger{}, err
+	}
+	if err := checkExpressions(options); err != nil {
 		return IssuedTrigger{}, err
 	}
 	issued, credential, err := app.issueToken(caller.WorkspaceID, token.TriggerPrefix)
@@ -44,6 +51,13 @@ func (app *Application) CreateTrigger(ctx context.Context, caller Caller, c Crea
 	stream := eventlog.Stream(eventlog.TriggerStream, id)
 	credential.Owner = stream
 	keep := []eventlog.Credential{credential}
+	if verifyToken != "" {
+		kept, err := app.keepVerifyToken(caller.WorkspaceID, stream, verifyToken)
+		if err != nil {
+			return IssuedTrigger{}, err
+		}
+		keep, options = append(keep, kept), options.WithVerifyToken(kept.ID)
+	}
 	draft := trigger.Draft{
 		AgentID: c.AgentID, Name: c.Name, Active: c.IsActive == nil || *c.IsActive,
 		TokenID: credential.ID, TokenPrefix: token.Display(issued), Options: options,
@@ -51,7 +65,7 @@ func (app *Application) CreateTrigger(ctx context.Context, caller Caller, c Crea
 	secret := c.Secret
 	if c.GenerateSecret || secret != "" {
 		var sealed eventlog.Credential
-		if secret, sealed, err = app.sealSecret(caller.WorkspaceID, stream, secret); err != nil {
+		if secret, sealed, err = app.sealSecret(caller.WorkspaceID, stream, app.senderOf(options.Signature), secret); err != nil {
 			return IssuedTrigger{}, err
 		}
 		draft.SecretID = sealed.ID
@@ -106,16 +120,19 @@ func (app *Application) issueToken(workspace, prefix string) (string, eventlog.C
 	return issued, eventlog.Credential{ID: app.NewID(), WorkspaceID: workspace, Hash: hash(issued)}, nil
 }
 
-// sealSecret seals the signing secret that was brought, or a new one.
-func (app *Application) sealSecret(workspace string, owner eventlog.StreamID, brought string) (string, eventlog.Credential, error) {
+// sealSecret seals the signing secret that was brought, or a new one, of a form that the sender
+// takes.
+func (app *Application) sealSecret(workspace string, owner eventlog.StreamID, sender Sender, brought string) (string, eventlog.Credential, error) {
 	secret := brought
 	if secret == "" {
 		var err error
-		if secret, err = token.NewSecret(app.Random); err != nil {
+		if secret, err = sender.NewSecret(app.Random); err != nil {
 			return "", eventlog.Credential{}, err
 		}
 	} else if len(secret) < trigger.MinSecretBytes || len(secret) > trigger.MaxSecretBytes {
 		return "", eventlog.Credential{}, fault.Field("secret", "must have from %d to %d bytes", trigger.MinSecretBytes, trigger.MaxSecretBytes)
+	} else if why := sender.CheckSecret(secret); why != "" {
+		return "", eventlog.Credential{}, fault.Field("secret", "%s", why)
 	}
 	id := app.NewID()
 	sealed, err := app.Secrets.Seal([]byte(secret), id)
@@ -149,21 +166,35 @@ type UpdateTrigger struct {
 
 // UpdateTrigger changes a trigger; ifVersion, unless 0, is the version it must be at.
 func (app *Application) UpdateTrigger(ctx context.Context, caller Caller, id string, u UpdateTrigger, ifVersion int64) (TriggerView, error) {
+	patch, verifyToken, err := trigger.TakeVerifyToken(u.Options)
+	if err != nil {
+		return TriggerView{}, err
+	}
 	state, err := app.changeTrigger(ctx, caller, id, ifVersion, func(t trigger.Trigger) (decision, error) {
+		var d decision
 		c := trigger.Change{Name: u.Name, Active: u.IsActive, AgentID: u.AgentID}
-		if len(u.Options) > 0 {
-			options, err := t.Options.Merge(u.Options)
+		if len(patch) > 0 {
+			options, err := t.Options.Merge(patch)
 			if err != nil {
+				return d, err
+			}
+			if err := app.checkScheme(ctx, t, options); err != nil {
+				return d, err
+			}
+			if err := app.setVerifyToken(&d, t, &options, verifyToken); err != nil {
+				return d, err
+			}
+			if err := checkExpressions(options); err != nil {
 				return decision{}, err
 			}
 			c.Options = &options
 		}
-		events, err := t.Update(c)
-		if err != nil || u.AgentID == nil || *u.AgentID == t.AgentID {
-			return decision{events: events}, err
+		var err error
+		if d.events, err = t.Update(c); err != nil || u.AgentID == nil || *u.AgentID == t.AgentID {
+			return d, err
 		}
-		guards, err := app.guardAgent(ctx, caller.WorkspaceID, *u.AgentID)
-		return decision{events: events, guards: guards}, err
+		d.guards, err = app.guardAgent(ctx, caller.WorkspaceID, *u.AgentID)
+		return d, err
 	})
 	if err != nil {
 		return TriggerView{}, err
@@ -204,11 +235,14 @@ func (app *Application) RotateTriggerToken(ctx context.Context, caller Caller, i
 // RotateTriggerSecret puts a first or new signing secret in place, brought or made; while
 // the grace period lasts the old one passes too.
 func (app *Application) RotateTriggerSecret(ctx context.Context, caller Caller, id, brought string, grace time.Duration) (IssuedTrigger, error) {
-	secret, sealed, err := app.sealSecret(caller.WorkspaceID, eventlog.Stream(eventlog.TriggerStream, id), brought)
-	if err != nil {
-		return IssuedTrigger{}, err
-	}
+	var secret string
 	state, err := app.changeTrigger(ctx, caller, id, 0, func(t trigger.Trigger) (decision, error) {
+		var sealed eventlog.Credential
+		var err error
+		secret, sealed, err = app.sealSecret(caller.WorkspaceID, eventlog.Stream(eventlog.TriggerStream, id), app.senderOf(t.Options.Signature), brought)
+		if err != nil {
+			return decision{}, err
+		}
 		events, forget, err := t.SetSecret(sealed.ID, grace, app.Now())
 		return decision{events: events, keep: []eventlog.Credential{sealed}, forget: forget}, err
 	})

@@ -22,6 +22,7 @@ import (
 	"hooktrail/adapters/readmodel"
 	"hooktrail/adapters/runner"
 	"hooktrail/adapters/secretbox"
+	"hooktrail/adapters/senders"
 	"hooktrail/adapters/workqueue"
 	"hooktrail/application"
 	"hooktrail/domain/agent"
@@ -119,7 +120,7 @@ func (w *world) replica(changes ...func(*setup)) *replica {
 		config: application.Config{WorkspaceID: w.workspace, PublicURL: publicURL, DefaultRunner: agent.RunnerEcho, MaxBodyBytes: 1000},
 		parts: application.Dependencies{
 			Store: store, Views: models, Queue: workqueue.New(db, store, w.clock.now), Secrets: ring,
-			Runner: runner.Set{agent.RunnerEcho: runner.Echo{}}, Limiter: ratelimit.NewMemory(w.clock.now, 0),
+			Runner: runner.Set{agent.RunnerEcho: runner.Echo{}}, Limiter: ratelimit.NewMemory(w.clock.now, 0), Senders: senders.Of,
 			Logger: slog.New(slog.NewTextHandler(r.logs, nil)), Now: w.clock.now, NewID: func() string { return ksuid.New().String() },
 			Random: rand.Reader, Jitter: func() float64 { return 0.5 }, Observe: r.metrics, Appended: appended, Due: application.NewBroadcast(),
 		},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,6 +74,46 @@ func (s *Store) Decisions(ctx context.Context, stream eventlog.StreamID, upTo ev
 		return s.query(ctx, "SELECT "+Columns+" FROM events WHERE stream = ? AND NOT fact AND position <= ? ORDER BY version", string(stream), int64(upTo))
 	}
 	return s.query(ctx, "SELECT "+Columns+" FROM events WHERE stream = ? AND NOT fact ORDER BY version", string(stream))
+}
+
+// Event reads an event by its id; false when there is none.
+func (s *Store) Event(ctx context.Context, id string) (eventlog.Recorded, bool, error) {
+	return s.one(ctx, "SELECT "+Columns+" FROM events WHERE event_id = ?", id)
+}
+
+// At reads the event at a position; false when there is none.
+func (s *Store) At(ctx context.Context, position eventlog.Position) (eventlog.Recorded, bool, error) {
+	return s.one(ctx, "SELECT "+Columns+" FROM events WHERE position = ?", int64(position))
+}
+
+func (s *Store) one(ctx context.Context, query string, arg any) (eventlog.Recorded, bool, error) {
+	events, err := s.query(ctx, query, arg)
+	if err != nil || len(events) == 0 {
+		return eventlog.Recorded{}, false, err
+	}
+	return events[0], true, nil
+}
+
+// Payloads reads the payloads of events; those that were erased, or never were, are left out.
+func (s *Store) Payloads(ctx context.Context, positions []eventlog.Position) (map[eventlog.Position][]byte, error) {
+	texts := make([]string, len(positions))
+	for i, position := range positions {
+		texts[i] = strconv.FormatInt(int64(position), 10)
+	}
+	var rows []struct {
+		Position int64  `db:"position"`
+		Payload  []byte `db:"payload"`
+	}
+	err := s.db.Select(ctx, &rows, "SELECT position, payload FROM events WHERE position IN (SELECT CAST(asked.value AS BIGINT) FROM "+
+		s.db.Dialect.Each("asked")+") AND payload IS NOT NULL", s.db.Dialect.List(texts))
+	if err != nil {
+		return nil, s.translate(fmt.Errorf("read payloads: %w", err))
+	}
+	payloads := make(map[eventlog.Position][]byte, len(rows))
+	for _, row := range rows {
+		payloads[eventlog.Position(row.Position)] = row.Payload
+	}
+	return payloads, nil
 }
 
 // After reads up to limit events behind a position, in order.

@@ -46,7 +46,7 @@ func (w *world) followStatistics() (stop func()) {
 
 const (
 	counted = "SELECT 'trigger-' || trigger_id AS stream, invocations AS n, last_used_at AS at FROM trigger_statistics ORDER BY 1"
-	inLog   = "SELECT stream, count(*) AS n, max(recorded_at) AS at FROM events WHERE fact GROUP BY stream ORDER BY 1"
+	inLog   = "SELECT stream, count(*) AS n, max(recorded_at) AS at FROM events WHERE type = 'trigger.invoked' GROUP BY stream ORDER BY 1"
 )
 
 // counts reads how often each stream was invoked, by one of the queries.
@@ -70,7 +70,7 @@ func (w *world) awaitStatistics() {
 	w.Helper()
 	require.Eventually(w, func() bool {
 		var behind bool
-		err := w.db.Get(w.Context(), &behind, "SELECT EXISTS (SELECT 1 FROM events WHERE fact AND position > coalesce((SELECT position FROM consumer_offsets WHERE consumer_group = ?), 0))", readmodel.StatisticsGroup)
+		err := w.db.Get(w.Context(), &behind, "SELECT EXISTS (SELECT 1 FROM events WHERE type = 'trigger.invoked' AND position > coalesce((SELECT position FROM consumer_offsets WHERE consumer_group = ?), 0))", readmodel.StatisticsGroup)
 		return err == nil && !behind
 	}, 30*time.Second, 2*time.Millisecond)
 	require.Equal(w, w.counts(inLog), w.counts(counted))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"hooktrail/adapters/evaluator"
 	"hooktrail/cmd/hooktrail/client"
 	"hooktrail/cmd/hooktrail/serve"
 )
@@ -76,6 +77,9 @@ func run(args []string, console client.Console) int {
 	parser, err := newParser(&cli, console, func(code int) { exit = code })
 	if err != nil {
 		return fail(err, 1)
+	}
+	if len(args) == 1 && args[0] == evaluator.Command {
+		return evaluator.Serve(os.Stdin, console.Out) // as a process of a server, which has no settings of its own
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}

@@ -22,6 +22,7 @@ const (
 	Forbidden            Code = "forbidden"              // the key lacks a scope, the address is not allowed
 	TriggerInactive      Code = "trigger_inactive"       // the trigger is switched off or expired
 	NotFound             Code = "not_found"              // nothing of that id in this workspace
+	ExpressionFailed     Code = "expression_failed"      // a filter or mapping could not be evaluated
 	MethodNotAllowed     Code = "method_not_allowed"     // the path exists, the method does not
 	Conflict             Code = "conflict"               // the thing changed, or is in a state that forbids this
 	PreconditionFailed   Code = "precondition_failed"    // If-Match names another version

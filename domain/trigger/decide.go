@@ -50,6 +50,11 @@ func Create(d Draft) ([]eventlog.Event, error) {
 	if err := d.Options.Validate(); err != nil {
 		return nil, err
 	}
+	if d.SecretID == "" {
+		if err := d.Options.secretFault("send generate_secret or your own as secret as well"); err != nil {
+			return nil, err
+		}
+	}
 	return []eventlog.Event{Created{
 		AgentID: d.AgentID, Name: d.Name, Active: d.Active, TokenID: d.TokenID, TokenPrefix: d.TokenPrefix,
 		SecretID: d.SecretID, Options: d.Options,
@@ -100,6 +105,11 @@ func (t Trigger) Update(c Change) ([]eventlog.Event, error) {
 	if c.Options != nil && !reflect.DeepEqual(*c.Options, t.Options) {
 		if err := c.Options.Validate(); err != nil {
 			return nil, err
+		}
+		if !t.HasSecret() {
+			if err := c.Options.secretFault("set it by rotate-secret first"); err != nil {
+				return nil, err
+			}
 		}
 		events = append(events, Configured{Options: *c.Options})
 	}
@@ -167,6 +177,9 @@ func (t Trigger) RemoveSecret() ([]eventlog.Event, []string, error) {
 	if !t.HasSecret() {
 		return nil, nil, fault.New(fault.NotFound, "the trigger has no secret")
 	}
+	if err := t.Options.secretFault("set options.signature to null, or to a scheme that needs none, first"); err != nil {
+		return nil, nil, err
+	}
 	return []eventlog.Event{SecretRemoved{}}, IDs(t.Secrets), nil
 }
 
@@ -175,7 +188,11 @@ func (t Trigger) Delete() ([]eventlog.Event, []string, error) {
 	if err := t.exists(); err != nil {
 		return nil, nil, err
 	}
-	return []eventlog.Event{Deleted{}}, append(IDs(t.Tokens), IDs(t.Secrets)...), nil
+	ids := append(IDs(t.Tokens), IDs(t.Secrets)...)
+	if id := t.Options.VerifyTokenID(); id != "" {
+		ids = append(ids, id)
+	}
+	return []eventlog.Event{Deleted{}}, ids, nil
 }
 
 // Proven reports whether a call that holds the token of that id is the trigger's own.

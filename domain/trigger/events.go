@@ -90,6 +90,8 @@ type Invoked struct {
 	ScheduledFor *time.Time `json:"scheduled_for,omitempty"`
 	// NextRunAt is when the schedule goes on behind it; absent when it does not.
 	NextRunAt *time.Time `json:"next_run_at,omitempty"`
+	// SenderEvent is the sender's own name for what happened, such as pull_request; since version 2.
+	SenderEvent string `json:"sender_event,omitempty"`
 }
 
 // JSON writes the event.
@@ -97,7 +99,48 @@ func (e Invoked) JSON() []byte {
 	o := jsonobject.New(384).Text("execution_id", e.ExecutionID).Text("agent_id", e.AgentID).Bool("runs", e.Runs)
 	return e.Input.AddTo(o, "input").TextIfAny("media_type", e.MediaType).TextIfAny("token_id", e.TokenID).BoolIfTrue("signed", e.Signed).
 		TextIfAny("idempotency_key", e.IdempotencyKey).TextIfAny("client_ip", e.ClientIP).
-		TimeIfAny("scheduled_for", e.ScheduledFor).TimeIfAny("next_run_at", e.NextRunAt).End()
+		TimeIfAny("scheduled_for", e.ScheduledFor).TimeIfAny("next_run_at", e.NextRunAt).TextIfAny("sender_event", e.SenderEvent).End()
+}
+
+// Handshaken is a request by which the sender set the hook up or tested it, and that was
+// answered as the sender wants. Nothing ran.
+type Handshaken struct {
+	eventlog.Base
+	Scheme   Scheme `json:"scheme"`
+	Kind     string `json:"kind"` // the sender's word for it, such as url_verification
+	TokenID  string `json:"token_id"`
+	ClientIP string `json:"client_ip,omitempty"`
+}
+
+// Received is what a call brought that the trigger's filter or mapping was evaluated on. The
+// Invoked behind it, of the same append, holds the agent's input: what the mapping made of the
+// body, or the body itself; then there is no second copy of it here.
+type Received struct {
+	eventlog.Base
+	ExecutionID string `json:"execution_id"`
+	Body        Digest `json:"body"`
+	MediaType   string `json:"media_type,omitempty"` // "" means application/json
+	Seen
+}
+
+// Filtered is a call that the trigger's filter kept from its agent.
+type Filtered struct {
+	eventlog.Base
+	AgentID   string `json:"agent_id"`
+	Body      Digest `json:"body"`
+	MediaType string `json:"media_type,omitempty"`
+	TokenID   string `json:"token_id"`
+	Signed    bool   `json:"signed,omitempty"`
+	ClientIP  string `json:"client_ip,omitempty"`
+	Seen
+}
+
+// Seen is what expressions were given of a call beside its body, so that they can be tried
+// again on it.
+type Seen struct {
+	Event   string            `json:"event,omitempty"` // the sender's name for it
+	Headers map[string]string `json:"headers,omitempty"`
+	Query   map[string]string `json:"query,omitempty"`
 }
 
 // Deleted ends a trigger.
@@ -115,6 +158,9 @@ var Codec = eventlog.NewCodec(
 	eventlog.Type[SecretSet]("trigger.secret_set"),
 	eventlog.Type[SecretRemoved]("trigger.secret_removed"),
 	eventlog.FactType[Invoked]("trigger.invoked", eventlog.Unchanged),
+	eventlog.FactType[Received]("trigger.received"),
+	eventlog.FactType[Filtered]("trigger.filtered"),
+	eventlog.FactType[Handshaken]("trigger.handshaken"),
 	eventlog.FactType[ScheduleMissed]("trigger.schedule_missed"),
 	eventlog.Type[Deleted]("trigger.deleted"),
 )

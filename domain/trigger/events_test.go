@@ -20,7 +20,7 @@ func TestACallIsWrittenAsTheStandardLibraryWritesIt(t *testing.T) {
 		event := trigger.Invoked{
 			ExecutionID: text("execution"), AgentID: text("agent"), Runs: rapid.Bool().Draw(t, "runs"),
 			Input: trigger.Digest{SHA256: text("digest"), Size: rapid.Int().Draw(t, "size")}, MediaType: text("media type"), TokenID: text("token"),
-			Signed: rapid.Bool().Draw(t, "signed"), IdempotencyKey: text("key"), ClientIP: text("address"),
+			Signed: rapid.Bool().Draw(t, "signed"), IdempotencyKey: text("key"), ClientIP: text("address"), SenderEvent: text("event"),
 		}
 		if rapid.Bool().Draw(t, "scheduled") {
 			at := time.UnixMicro(rapid.Int64Range(0, 1<<52).Draw(t, "time")).UTC()

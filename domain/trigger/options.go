@@ -31,9 +31,17 @@ type Options struct {
 	MaxBodyBytes int `json:"max_body_bytes,omitempty"`
 	// Schedule makes the trigger fire by itself.
 	Schedule *Schedule `json:"schedule,omitempty"`
+	// Signature is how calls are signed; nil is the scheme hooktrail.
+	Signature *Signature `json:"signature,omitempty"`
+	// Filter is a CEL expression: calls for which it is false are recorded and not run.
+	Filter string `json:"filter,omitempty"`
+	// InputMapping makes the agent's input of a call; nil passes the body through.
+	InputMapping *Mapping `json:"input_mapping,omitempty"`
 }
 
-var optionNames = []string{"rate_limit", "allowed_ips", "inactive_status", "expires_at", "max_body_bytes", "schedule"}
+var optionNames = []string{
+	"rate_limit", "allowed_ips", "inactive_status", "expires_at", "max_body_bytes", "schedule", "signature", "filter", "input_mapping",
+}
 
 // Merge changes the options key by key; a null removes one. A key that no version of an
 // option has is refused, because a typo there would quietly weaken a trigger.
@@ -61,6 +69,9 @@ func (o Options) Merge(patch json.RawMessage) (Options, error) {
 		case bytes.Equal(bytes.TrimSpace(value), []byte("null")):
 			delete(merged, name)
 		default:
+			if name == "signature" {
+				checkFields(value, wrong)
+			}
 			merged[name] = value
 		}
 	}
@@ -90,6 +101,9 @@ func (o Options) Merge(patch json.RawMessage) (Options, error) {
 	if _, given := merged["max_body_bytes"]; given && next.MaxBodyBytes == 0 && wrong["options.max_body_bytes"] == "" {
 		wrong["options.max_body_bytes"] = maxBodyBytesRule()
 	}
+	if id := next.VerifyTokenID(); id != "" && id != o.VerifyTokenID() {
+		wrong["options.signature.verify_token_id"] = "is given by the server; send verify_token to set one"
+	}
 	if err := fault.Fields(wrong); err != nil {
 		return o, err
 	}
@@ -117,6 +131,10 @@ func wrongType(err error) string {
 	var mismatch *json.UnmarshalTypeError
 	if errors.As(err, &mismatch) {
 		return "the wrong type: " + mismatch.Value + " instead of " + mismatch.Type.String()
+	}
+	var wrong malformed
+	if errors.As(err, &wrong) {
+		return wrong.Error()
 	}
 	if _, field, unknown := strings.Cut(err.Error(), "unknown field "); unknown {
 		return "a field that it does not know: " + field
@@ -147,6 +165,8 @@ func (o Options) Validate() error {
 	if o.MaxBodyBytes < 0 || o.MaxBodyBytes > MaxBodyBytes {
 		wrong["options.max_body_bytes"] = maxBodyBytesRule()
 	}
+	o.Signature.validate(wrong)
+	o.checkMapping(wrong)
 	return fault.Fields(wrong)
 }
 

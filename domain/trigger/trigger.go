@@ -73,8 +73,8 @@ func (t Trigger) Evolve(recorded eventlog.Recorded, event eventlog.Event) Trigge
 		t.Secrets = nil
 	case Deleted:
 		t.Deleted, t.Active, t.Tokens, t.Secrets = true, false, nil, nil
-	case Invoked, ScheduleMissed:
-		return t // a fact: it leaves no trace in what later decisions depend on
+	case Invoked, Received, Filtered, Handshaken, ScheduleMissed:
+		return t // facts: they leave no trace in what later decisions depend on
 	}
 	t.UpdatedAt, t.Version = recorded.At, recorded.Version
 	return t

@@ -58,7 +58,7 @@ var rules = []rule{
 		sentence: "domain uses few libraries, each a pure one",
 		applies:  in("domain"),
 		forbids: foreignExcept("github.com/go-json-experiment/json", "github.com/segmentio/ksuid", "github.com/netresearch/go-cron",
-			"github.com/santhosh-tekuri/jsonschema/v6", "golang.org/x/text"),
+			"github.com/santhosh-tekuri/jsonschema/v6", "golang.org/x/text", "cel.dev/cel-go", "github.com/itchyny/gojq"),
 	},
 	{
 		sentence: "application imports nothing of ours but domain",

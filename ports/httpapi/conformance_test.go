@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hooktrail/domain/trigger"
+	"hooktrail/internal/testserver"
 )
 
 // TestConformance drives every operation of the contract, well and badly, until each answer
@@ -25,8 +26,10 @@ func TestConformance(t *testing.T) {
 		other := a.apiKey(t, "agents:read")
 		for path, item := range a.contract.document.Paths.Map() {
 			for method, operation := range item.Operations() {
-				if isHook(path) {
+				if isHook(path) && method == "POST" {
 					a.callBadly(t, strings.Replace(path, "{token}", "", 1))
+				} else if isHook(path) {
+					a.setUpBadly(t, method, strings.Replace(path, "{token}", "", 1))
 				} else if scope := scopeOf(operation); scope != "" || operation.OperationID == "getMe" {
 					denied := none
 					if scope == "executions:read" {
@@ -91,8 +94,11 @@ func (a *api) requestBadly(t *testing.T, method, path string, operation *openapi
 	}
 	if operation.Responses.Status(404) != nil {
 		body := ""
-		if strings.HasSuffix(path, "/report") {
+		switch {
+		case strings.HasSuffix(path, "/report"):
 			body = `{"output": {}}`
+		case strings.HasSuffix(path, "/test"):
+			body = `{"payload": {}}`
 		}
 		a.must(t, 404, nil, method, path, body)
 	}
@@ -127,6 +133,8 @@ func (a *api) useTriggers(t *testing.T, path string) {
 	a.must(t, 200, nil, "POST", one+"/rotate-secret", `{"grace_period": 60, "secret": "0123456789abcdef"}`)
 	a.must(t, 204, nil, "DELETE", one+"/secret", "")
 	a.must(t, 200, nil, "GET", one+"/events?limit=2&type=trigger.renamed&after=0", "")
+	a.must(t, 200, nil, "POST", one+"/test", `{"payload": {"a": 1}, "headers": {"X-GitHub-Event": "push"}, "options": {"filter": "payload.a > 1"}}`)
+	a.must(t, 200, nil, "POST", one+"/test", `{"since": "2020-01-01T00:00:00Z", "limit": 5}`)
 	a.must(t, 412, nil, "DELETE", one, "", "If-Match", `"1"`)
 	a.must(t, 204, nil, "DELETE", one, "", "If-Match", "*")
 }
@@ -155,6 +163,8 @@ func (a *api) useExecutions(t *testing.T) {
 	a.must(t, 200, nil, "GET", "/api/v1/executions?status=completed&session_id=s&agent_id="+agent, "")
 	a.must(t, 200, nil, "GET", "/api/v1/executions/"+done.ID, "")
 	a.must(t, 201, nil, "POST", "/api/v1/executions/"+done.ID+"/retry", "")
+	called := a.accepted(t, a.trigger(t, agent, "").Token, `{"a": 1}`)
+	a.must(t, 200, nil, "GET", "/api/v1/executions/"+called+"/received", "")
 	a.must(t, 201, &waiting, "POST", "/api/v1/agents/"+outside+"/execute", "")
 	a.must(t, 200, nil, "POST", "/api/v1/executions/"+waiting.ID+"/report", `{"error": {"code": "broken", "message": "no"}}`)
 	a.must(t, 201, &waiting, "POST", "/api/v1/agents/"+outside+"/execute", "{}")
@@ -209,6 +219,9 @@ func (a *api) callBadly(t *testing.T, path string) {
 	call(413, open, strings.Repeat(" ", 2<<20))
 	call(415, open, `<n/>`, "Content-Type", "application/xml")
 	call(422, open, `{"n": "one"}`)
+	narrow := a.trigger(t, agent, `{"options": {"filter": "payload.n > 1"}}`).Token
+	call(200, narrow, `{"n": 1}`)
+	call(422, narrow, `{}`)
 	call(422, open, `{"n": 2}`, "Idempotency-Key", "once")
 	limited := a.trigger(t, agent, `{"options": {"rate_limit": 1}}`).Token
 	call(202, limited, `{}`)
@@ -216,6 +229,57 @@ func (a *api) callBadly(t *testing.T, path string) {
 	signed := a.trigger(t, agent, `{"secret": "0123456789abcdef"}`).Token
 	call(401, signed, `{}`, "X-Webhook-Signature", "sha256="+strings.Repeat("0", 64))
 	call(202, signed, `{}`, "X-Webhook-Signature", trigger.Sign([]byte("0123456789abcdef"), []byte(`{}`)))
+}
+
+// setUpBadly causes every answer that a request of another method can get. path is without the
+// token.
+func (a *api) setUpBadly(t *testing.T, method, path string) {
+	t.Helper()
+	send := func(status int, token, query string, headers ...string) testserver.Answer {
+		t.Helper()
+		at := path
+		if strings.HasSuffix(path, "/") {
+			at += url.PathEscape(token)
+		} else {
+			headers = append([]string{"Authorization", "Bearer " + token}, headers...)
+		}
+		return a.must(t, status, nil, method, at+query, "", headers...)
+	}
+	agent := a.echo(t)
+	with := func(scheme, more string) string {
+		return a.trigger(t, agent, `{"secret": "0123456789abcdef", `+more+`"options": {"signature": `+scheme+`}}`).Token
+	}
+	for _, token := range []string{"wht_nonsense", a.trigger(t, agent, "").Token, with(`{"scheme": "github"}`, "")} {
+		answer := send(405, token, "?hub.mode=subscribe", "X-Okta-Verification-Challenge", "c", "WebHook-Request-Origin", "o")
+		require.Equal(t, "POST", answer.Header.Get("Allow"))
+	}
+	asks := []string{"X-Okta-Verification-Challenge", "c"}
+	scheme := "okta"
+	if method == "OPTIONS" {
+		asks, scheme = []string{"WebHook-Request-Origin", "o"}, "cloudevents"
+	}
+	good := with(`{"scheme": "`+scheme+`"}`, "")
+	send(200, good, "", asks...)
+	send(405, good, "")
+	inactive := a.trigger(t, agent, `{"is_active": false, "options": {"signature": {"scheme": "`+scheme+`"}}}`)
+	send(403, inactive.Token, "", asks...)
+	for _, status := range []int{410, 200} {
+		a.must(t, 200, nil, "PATCH", "/api/v1/triggers/"+inactive.ID, `{"options": {"inactive_status": `+number(status)+`}}`)
+		send(status, inactive.Token, "", asks...)
+	}
+	limited := a.trigger(t, agent, `{"options": {"rate_limit": 1, "signature": {"scheme": "`+scheme+`"}}}`).Token
+	send(200, limited, "", asks...)
+	send(429, limited, "", asks...)
+	if method != "GET" {
+		return
+	}
+	meta := with(`{"scheme": "meta", "verify_token": "a-low-secret"}`, "")
+	a.must(t, 200, nil, "POST", "/hooks/"+meta, `{}`, "X-Hub-Signature-256", trigger.Sign([]byte("0123456789abcdef"), []byte(`{}`)))
+	send(200, meta, "?hub.mode=subscribe&hub.verify_token=a-low-secret&hub.challenge=7")
+	send(403, meta, "?hub.mode=subscribe&hub.verify_token=another&hub.challenge=7")
+	crc := with(`{"scheme": "x"}`, "")
+	send(200, crc, "?crc_token=abc")
+	send(400, crc, "?crc_token=%7B%7D")
 }
 
 func quoted(text string) string { return strconv.Quote(text) }

@@ -129,6 +129,9 @@ func (c *contract) checkForm(t testing.TB, x exchange) {
 	if !strings.HasPrefix(x.path, "/api/v1/") && answer.Status < 300 {
 		return // a page, metrics, or the document
 	}
+	if isHook(x.path) && answer.Status == 200 && strings.HasPrefix(answer.Header.Get("Content-Type"), "text/plain") {
+		return // what a sender waits for that sets the hook up
+	}
 	require.Equal(t, "application/json", answer.Header.Get("Content-Type"))
 	body, isObject := decodeJSON(t, answer.Body).(map[string]any)
 	require.True(t, isObject, answer.Body)

@@ -77,12 +77,12 @@ func TestDocumentListsEveryCodeAndScope(t *testing.T) {
 	codes := append(schemas["Error"].Value.Properties["error"].Value.Properties["code"].Value.Enum, schemas["ServerError"].Value.Properties["code"].Value.Enum...)
 	for _, code := range []fault.Code{
 		fault.Validation, fault.InvalidJSON, fault.Unauthorized, fault.InvalidSignature, fault.Forbidden, fault.TriggerInactive, fault.NotFound,
-		fault.MethodNotAllowed, fault.Conflict, fault.PreconditionFailed, fault.PayloadTooLarge, fault.UnsupportedMediaType, fault.SchemaMismatch,
+		fault.MethodNotAllowed, fault.Conflict, fault.PreconditionFailed, fault.PayloadTooLarge, fault.UnsupportedMediaType, fault.SchemaMismatch, fault.ExpressionFailed,
 		fault.IdempotencyMismatch, fault.RateLimited, fault.Overloaded, fault.Unavailable, fault.Internal,
 	} {
 		require.Contains(t, codes, string(code))
 	}
-	require.Len(t, codes, 18)
+	require.Len(t, codes, 19)
 	var scopes []any
 	for _, scope := range apikey.Scopes {
 		scopes = append(scopes, string(scope))

@@ -34,13 +34,13 @@ func TestPathsAndMethodsThatAreNotThere(t *testing.T) {
 		{"PUT", triggers, "GET, HEAD, POST"},
 		{"POST", triggers + "/x", "GET, HEAD, PATCH, DELETE"},
 		{"GET", hook, "POST"},
-		{"PATCH", "/hooks/x", "POST"},
+		{"PATCH", "/hooks/x", "GET, HEAD, OPTIONS, POST"},
 		{"OPTIONS", "/api/v1/me", "GET, HEAD"},
 		{"TRACE", "/healthz", "GET, HEAD"},
 		{"POST", "/docs", "GET, HEAD"},
 		{"BREW", "/api/v1/me", "GET, HEAD"},
 		{"QUERY", triggers, "GET, HEAD, POST"},
-		{"PROPFIND", hook, "POST"},
+		{"PROPFIND", hook, "GET, HEAD, OPTIONS, POST"},
 	} {
 		answer := a.do(t, c.method, c.path, "", as("")...)
 		require.Equal(t, 405, answer.Status, "%s %s", c.method, c.path)

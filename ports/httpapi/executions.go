@@ -89,3 +89,13 @@ func (s *Server) reportExecution(c *fiber.Ctx) error {
 	}
 	return data(c, fiber.StatusOK, view, warnings)
 }
+
+func (s *Server) getReceived(c *fiber.Ctx) error {
+	ctx, cancel := s.contextOf()
+	defer cancel()
+	view, err := s.app.GetReceived(ctx, callerOf(c), c.Params("id"))
+	if err != nil {
+		return err
+	}
+	return data(c, fiber.StatusOK, view, nil)
+}

@@ -25,6 +25,7 @@ var hookStatus = map[fault.Code]int{
 	fault.PreconditionFailed:   fiber.StatusPreconditionFailed,
 	fault.PayloadTooLarge:      fiber.StatusRequestEntityTooLarge,
 	fault.UnsupportedMediaType: fiber.StatusUnsupportedMediaType,
+	fault.ExpressionFailed:     fiber.StatusUnprocessableEntity,
 	fault.SchemaMismatch:       fiber.StatusUnprocessableEntity,
 	fault.IdempotencyMismatch:  fiber.StatusUnprocessableEntity,
 	fault.RateLimited:          fiber.StatusTooManyRequests,

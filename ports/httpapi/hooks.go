@@ -15,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"hooktrail/application"
+	"hooktrail/domain/execution"
 	"hooktrail/domain/fault"
 	"hooktrail/domain/jsonobject"
 	"hooktrail/domain/trigger"
@@ -63,6 +64,7 @@ func (s *Server) take(c *fiber.Ctx, presented *application.Presented, client net
 	call := application.Call{
 		Token: presented, Signatures: signatures(c), ContentType: c.Get(fiber.HeaderContentType), Client: client,
 		IdempotencyKey: idempotencyKey(c), RequestID: requestID(c), TraceParent: traceParent(c),
+		Sent: sent{c}, Forwarded: s.forwarded(c),
 	}
 	if err := s.readCall(c, &call); err != nil {
 		return err
@@ -70,6 +72,12 @@ func (s *Server) take(c *fiber.Ctx, presented *application.Presented, client net
 	invocation, err := s.app.InvokeTrigger(s.hooks.context(), call) // from now on, however slowly the body came
 	if err != nil {
 		return err
+	}
+	if invocation.Handshake != nil {
+		return answerHandshake(c, invocation.Handshake)
+	}
+	if invocation.Filtered {
+		return data(c, fiber.StatusOK, filteredCall{invocation.Status, invocation.ID, invocation.TriggerID, invocation.CreatedAt}, nil)
 	}
 	c.Set(fiber.HeaderLocation, "/api/v1/executions/"+invocation.ExecutionID)
 	if invocation.Replayed {
@@ -84,8 +92,20 @@ func (s *Server) take(c *fiber.Ctx, presented *application.Presented, client net
 			return data(c, fiber.StatusOK, view, nil)
 		}
 	}
-	c.Status(fiber.StatusAccepted).Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	status := fiber.StatusAccepted
+	if invocation.WantsOK {
+		status = fiber.StatusOK
+	}
+	c.Status(status).Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	return c.Send(invocation.AddTo(jsonobject.New(320), "data").End())
+}
+
+// filteredCall is the answer to a call that the trigger's filter kept from its agent.
+type filteredCall struct {
+	Status    execution.Status `json:"status"`
+	ID        string           `json:"id"` // of the event
+	TriggerID string           `json:"trigger_id"`
+	CreatedAt time.Time        `json:"created_at"`
 }
 
 // readCall reads the body of a call and decompresses it. What is wrong with the compression

@@ -38,8 +38,11 @@ func TestWorkspacesAreApart(t *testing.T) {
 			prefix, _, _ := strings.Cut(path, "/{id}")
 			for method := range item.Operations() {
 				body := ""
-				if strings.HasSuffix(path, "/report") {
+				switch {
+				case strings.HasSuffix(path, "/report"):
 					body = `{"output": {}}`
+				case strings.HasSuffix(path, "/test"):
+					body = `{"payload": {}}`
 				}
 				there := a.must(t, 404, nil, method, strings.Replace(path, "{id}", own[prefix], 1), body, stranger...)
 				absent := a.must(t, 404, nil, method, strings.Replace(path, "{id}", nobody, 1), body, stranger...)

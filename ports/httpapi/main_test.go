@@ -5,16 +5,24 @@ package httpapi_test
 import (
 	"crypto/rand"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"hooktrail/adapters/evaluator"
 	"hooktrail/internal/pgtest"
 	"hooktrail/internal/testserver"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	// The service under test starts this program to evaluate expressions.
+	if len(os.Args) == 2 && os.Args[1] == evaluator.Command {
+		os.Exit(evaluator.Serve(os.Stdin, os.Stdout))
+	}
+	pgtest.Main(m)
+}
 
 // api is a running service whose every answer, and every request that it accepts, is held
 // against the contract.

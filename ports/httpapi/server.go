@@ -126,9 +126,11 @@ func (s *Server) routes() {
 		f.Get("/metrics", adapt(s.config.Metrics))
 	}
 
-	f.Post("/api/v1/webhook/trigger", s.hook)
-	f.Post("/api/v1/hooks/:token", s.hook)
-	f.Post("/hooks/:token", s.hook)
+	for _, hook := range []string{"/api/v1/webhook/trigger", "/api/v1/hooks/:token", "/hooks/:token"} {
+		f.Post(hook, s.hook)
+		f.Get(hook, s.setUp)
+		f.Options(hook, s.setUp)
+	}
 
 	for _, triggers := range []string{"/api/v1/webhook-triggers", newerTriggers} {
 		f.Post(triggers, s.need(apikey.TriggersWrite), s.createTrigger)
@@ -140,6 +142,7 @@ func (s *Server) routes() {
 		f.Post(triggers+"/:id/rotate-secret", s.need(apikey.TriggersWrite), s.rotateSecret)
 		f.Delete(triggers+"/:id/secret", s.need(apikey.TriggersWrite), s.removeSecret)
 		f.Post(triggers+"/:id/run", s.need(apikey.TriggersWrite), s.runTrigger)
+		f.Post(triggers+"/:id/test", s.need(apikey.TriggersWrite), s.testTrigger)
 		f.Get(triggers+"/:id/events", s.need(apikey.EventsRead), s.listTriggerEvents)
 	}
 
@@ -152,6 +155,7 @@ func (s *Server) routes() {
 
 	f.Get("/api/v1/executions", s.need(apikey.ExecutionsRead), s.listExecutions)
 	f.Get("/api/v1/executions/:id", s.need(apikey.ExecutionsRead), s.getExecution)
+	f.Get("/api/v1/executions/:id/received", s.need(apikey.ExecutionsRead), s.getReceived)
 	f.Post("/api/v1/executions/:id/cancel", s.need(apikey.ExecutionsWrite), s.cancelExecution)
 	f.Post("/api/v1/executions/:id/retry", s.need(apikey.ExecutionsWrite), s.retryExecution)
 	f.Post("/api/v1/executions/:id/report", s.need(apikey.ExecutionsWrite), s.reportExecution)

@@ -280,6 +280,28 @@ func (s *Server) runTrigger(c *fiber.Ctx) error {
 	return data(c, fiber.StatusCreated, view, warnings)
 }
 
+func (s *Server) testTrigger(c *fiber.Ctx) error {
+	var test application.TestTrigger
+	warnings, err := s.decode(c, &test, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf()
+	defer cancel()
+	if test.Since != nil {
+		summary, err := s.app.TestPastCalls(ctx, callerOf(c), c.Params("id"), test)
+		if err != nil {
+			return err
+		}
+		return data(c, fiber.StatusOK, summary, warnings)
+	}
+	outcome, err := s.app.TestTrigger(ctx, callerOf(c), c.Params("id"), test)
+	if err != nil {
+		return err
+	}
+	return data(c, fiber.StatusOK, outcome, warnings)
+}
+
 func (s *Server) listTriggerEvents(c *fiber.Ctx) error {
 	ctx, cancel := s.contextOf()
 	defer cancel()

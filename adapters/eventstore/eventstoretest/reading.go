@@ -18,6 +18,49 @@ var reading = map[string]func(*testing.T, *databasetest.Backend){
 	"decisions":   testDecisions,
 	"list":        testList,
 	"after":       testAfter,
+	"single":      testSingle,
+	"payloads":    testReadPayloads,
+}
+
+func testSingle(t *testing.T, b *databasetest.Backend) {
+	store := newStore(t, b, eventstore.Config{})
+	for range 3 {
+		mustAppend(t, store, decide(newStream(), 0, event(), factEvent()))
+	}
+	for _, want := range whole(t, store) {
+		byID, found, err := store.Event(t.Context(), want.ID)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, want, byID)
+		there, found, err := store.At(t.Context(), want.Position)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, want, there)
+	}
+	for _, position := range []eventlog.Position{-1, 0, 7} {
+		_, found, err := store.At(t.Context(), position)
+		require.NoError(t, err)
+		require.False(t, found)
+	}
+	_, found, err := store.Event(t.Context(), newID())
+	require.NoError(t, err)
+	require.False(t, found)
+}
+
+func testReadPayloads(t *testing.T, b *databasetest.Backend) {
+	store := newStore(t, b, eventstore.Config{})
+	mapped := decide(newStream(), 0, factEvent(), factEvent(), factEvent())
+	mapped.Events[0].Payload, mapped.Events[1].Payload = []byte("came in"), []byte("\x00\xff")
+	mustAppend(t, store, mapped)
+	payloads, err := store.Payloads(t.Context(), []eventlog.Position{1, 2, 3, 4})
+	require.NoError(t, err)
+	require.Equal(t, map[eventlog.Position][]byte{1: []byte("came in"), 2: []byte("\x00\xff")}, payloads)
+	payloads, err = store.Payloads(t.Context(), []eventlog.Position{2})
+	require.NoError(t, err)
+	require.Len(t, payloads, 1)
+	payloads, err = store.Payloads(t.Context(), nil)
+	require.NoError(t, err)
+	require.Empty(t, payloads)
 }
 
 func testPositionAt(t *testing.T, b *databasetest.Backend) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/fx/fxevent"
 
 	"hooktrail/adapters/database"
+	"hooktrail/adapters/evaluator"
 	"hooktrail/adapters/eventstore"
 	"hooktrail/adapters/keyring"
 	"hooktrail/adapters/ratelimit"
@@ -29,6 +31,7 @@ import (
 	"hooktrail/adapters/rejectionlog"
 	"hooktrail/adapters/runner"
 	"hooktrail/adapters/schedules"
+	"hooktrail/adapters/senders"
 	"hooktrail/adapters/telemetry"
 	"hooktrail/adapters/workqueue"
 	"hooktrail/application"
@@ -88,6 +91,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			newRateLimiter,
 			newRejectionLog,
 			newRunners,
+			newEvaluator,
 			newApplication,
 			newHTTPServer,
 		),
@@ -213,10 +217,19 @@ func newRunners(lc fx.Lifecycle, config Config) application.AgentRunner {
 	return runners
 }
 
+func newEvaluator(lc fx.Lifecycle, logger *slog.Logger) (application.Evaluator, error) {
+	pool, err := evaluator.New(evaluator.Config{Logger: logger}, runtime.GOMAXPROCS(0))
+	if err != nil {
+		return nil, err
+	}
+	lc.Append(fx.StopHook(pool.Close))
+	return pool, nil
+}
+
 // defaultWorkspace is the name of the setting that holds the default workspace's id.
 const defaultWorkspace = "default_workspace"
 
-func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, scheduled *schedules.Schedules, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, rejections *rejectionlog.Log, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
+func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, scheduled *schedules.Schedules, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, rejections *rejectionlog.Log, evaluates application.Evaluator, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(newID()))
@@ -227,7 +240,8 @@ func newApplication(config Config, db *database.DB, store *eventstore.Store, mod
 		WorkspaceID: string(workspace), PublicURL: listener.url, DefaultRunner: config.DefaultRunner,
 		AllowCommandRunner: config.AllowCommandRunner, RateLimit: config.RateLimit, MaxBodyBytes: config.MaxBodyBytes,
 	}, application.Dependencies{
-		Store: store, Views: models, Queue: queue, Schedules: scheduled, Secrets: ring, Runner: runners, Limiter: limiter, Rejections: rejections, Logger: logger,
+		Store: store, Views: models, Queue: queue, Schedules: scheduled, Secrets: ring, Runner: runners, Limiter: limiter,
+		Rejections: rejections, Senders: senders.Of, Evaluator: evaluates, Logger: logger,
 		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
 		Observe: metrics, Appended: wake.appended, Due: wake.due,
 	})
