@@ -133,7 +133,7 @@ func TestCLI(t *testing.T) {
 		require.Regexp(t, `Next runs +(\d{4}-\d\d-\d\d \d\d:30:00, ){4}\d{4}-\d\d-\d\d \d\d:30:00 UTC`, c.run(0, "triggers", "get", id).stdout)
 		c.run(0, "triggers", "update", id, `--options={"schedule": {"cron": "@daily", "payload": {"n": 3}}}`, "--schedule=@weekly")
 		require.JSONEq(t, `{"n": 3}`, c.run(0, "triggers", "run", id, "--wait=30s").stdout)
-		require.JSONEq(t, `{"n": 4}`, c.run(0, "triggers", "run", id, `-d={"n": 4}`, "--wait=30s").stdout)
+		require.JSONEq(t, `{"n": 4}`, c.run(0, "triggers", "run", id, "-d", `{"n": 4}`, "--wait=30s").stdout)
 		unscheduled := c.run(0, "triggers", "update", id, "--no-schedule").stdout
 		require.NotContains(t, unscheduled, "cron")
 		require.Contains(t, unscheduled, `{"rate_limit":7}`)
@@ -143,6 +143,16 @@ func TestCLI(t *testing.T) {
 		c.says(2, "--options must be a JSON object", "triggers", "update", id, "--options=[]", "--schedule=@daily")
 		c.says(1, "schedule.cron", "triggers", "update", id, "--schedule=always")
 		c.says(3, "hooktrail triggers list", "triggers", "run", "nobody")
+
+		// What would become of calls.
+		tried := c.run(0, "triggers", "test", id, "-d", `{"n": 5}`, "--header=X-GitHub-Event=push", `--options={"input_mapping": {"jq": "{m: .n, event: $event}"}}`).stdout
+		require.Regexp(t, `(?s)^Status +accepted\n.*Event +push\n.*Input:\n\{\n  "m": 5,\n  "event": "push"\n`, tried)
+		past := data[[]executionData](c, "executions", "list", "--trigger="+id, "--limit=100")
+		call := past[len(past)-1].ID
+		require.Contains(t, c.run(0, "triggers", "test", id, "--execution="+call, "--options="+`{"filter": "false"}`).stdout, "filtered")
+		require.Regexp(t, `(?s)Examined +[1-9].*Changed +[1-9].*WAS +WOULD`, c.run(0, "triggers", "test", id, "--since=1h", `--options={"filter": "false"}`).stdout)
+		require.Contains(t, c.run(1, "triggers", "test", id, "-d", `{"n": 5}`, `--options={"input_mapping": {"jq": ".n.x"}}`).stdout, "expression_failed")
+		c.says(2, "--data, --execution or --since", "triggers", "test", id)
 
 		// What was refused above.
 		require.Regexp(t, `(?m)^LAST +COUNT +REASON +TRIGGER +CLIENT +MESSAGE\n.+ [1-9]\d* +trigger_inactive +`+id+` +127\.0\.0\.1 +\S`,

@@ -346,6 +346,20 @@ var goCalls = map[string]goCall{
 	) (*hooktrail.Execution, error) {
 		return c.WebhookTriggers.Run(ctx, a.TriggerID, a.RunTrigger, o)
 	}),
+	"webhook_triggers.test": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofTrigger
+		hooktrail.TestTrigger
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.TestOutcome, error) {
+		return c.WebhookTriggers.Test(ctx, a.TriggerID, a.TestTrigger, o)
+	}),
+	"webhook_triggers.test_since": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofTrigger
+		hooktrail.TestSince
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.TestSummary, error) {
+		return c.WebhookTriggers.TestSince(ctx, a.TriggerID, a.TestSince, o)
+	}),
 	"webhook_triggers.events": other(func(ctx context.Context, c *hooktrail.Client, a eventArguments) (any, error) {
 		filter, raw := a.filter()
 		return c.WebhookTriggers.Events(ctx, a.TriggerID, filter, raw...)

@@ -114,6 +114,8 @@ var operations = map[string]struct{ method, path string }{
 	"webhook_triggers.rotate_secret": {http.MethodPost, "/api/v1/webhook-triggers/{trigger_id}/rotate-secret"},
 	"webhook_triggers.remove_secret": {http.MethodDelete, "/api/v1/webhook-triggers/{trigger_id}/secret"},
 	"webhook_triggers.run":           {http.MethodPost, "/api/v1/webhook-triggers/{trigger_id}/run"},
+	"webhook_triggers.test":          {http.MethodPost, "/api/v1/webhook-triggers/{trigger_id}/test"},
+	"webhook_triggers.test_since":    {http.MethodPost, "/api/v1/webhook-triggers/{trigger_id}/test"},
 	"webhook_triggers.events":        {http.MethodGet, "/api/v1/webhook-triggers/{trigger_id}/events"},
 
 	"executions.list":   {http.MethodGet, "/api/v1/executions"},

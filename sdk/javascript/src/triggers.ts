@@ -13,6 +13,10 @@ import type {
   RotateSecret,
   RotateToken,
   RunTrigger,
+  TestOutcome,
+  TestSince,
+  TestSummary,
+  TestTrigger,
   Trigger,
   TriggerEventFilter,
   TriggerFilter,
@@ -85,6 +89,16 @@ export class WebhookTriggers {
   /** Runs a trigger's agent now, as its schedule would, and also without one. */
   async run(id: string, run?: RunTrigger, options?: RequestOptions): Promise<Envelope<ExecutionWithAttempts>> {
     return this.#api.post(`${pathOf(id)}/run`, run, options);
+  }
+
+  /** Says what would become of a call. Nothing is run and nothing recorded. */
+  async test(id: string, call: Spelt<TestTrigger>, options?: RequestOptions): Promise<Envelope<TestOutcome>> {
+    return this.#api.post(`${pathOf(id)}/test`, call, options);
+  }
+
+  /** Says what would become of the calls on record, such as under other options. Nothing is run and nothing recorded. */
+  async testSince(id: string, calls: TestSince, options?: RequestOptions): Promise<Envelope<TestSummary>> {
+    return this.#api.post(`${pathOf(id)}/test`, calls, options);
   }
 
   /** Gives a page of a trigger's events, also of one that was deleted. */

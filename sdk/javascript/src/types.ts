@@ -51,6 +51,10 @@ export interface TriggerOptions {
   expires_at?: string | null;
   /** Most bytes of a call's body, up to 26214400. */
   max_body_bytes?: number | null;
+  /** A CEL expression over `payload`, `headers`, `query` and `event`: calls for which it is false are not run. */
+  filter?: string | null;
+  /** Makes the agent's input of a call, in one of four languages. */
+  input_mapping?: { jq: string } | { cel: Record<string, string> } | { template: Record<string, string> } | { preset: string } | null;
   /** Makes the trigger fire by itself. */
   schedule?: Schedule | null;
   /** What servers newer than this library take. */
@@ -134,6 +138,86 @@ export interface UpdateTrigger {
 export interface RunTrigger {
   /** The agent's input; unless given that of the schedule, else `{}`. */
   payload?: unknown;
+}
+
+/** What calls are tried with, beside themselves. */
+export interface TestConditions {
+  /** In place of the trigger's, key by key. */
+  options?: TriggerOptions | undefined;
+  /** Of the call; of calls on record, what is not on record of them. */
+  headers?: Record<string, string> | undefined;
+  query?: Record<string, string> | undefined;
+}
+
+/** A call to try: one that is given, with `payload`, or one on record, with `executionId`. */
+export interface TestTrigger extends TestConditions {
+  payload?: unknown;
+  /** As `X-Webhook-Signature` would have it, of the text that JSON.stringify makes of the payload. */
+  signature?: string | undefined;
+  /** Of a call on record; of one that was filtered its event's id. */
+  executionId?: string | undefined;
+}
+
+export interface TestSince extends TestConditions {
+  /** Try all calls on record since then, the newest first. */
+  since: Moment;
+  /** How many, 1 to 1000; 100 unless given. */
+  limit?: number | undefined;
+}
+
+/** What would become of a call. */
+export interface TestOutcome {
+  status: "accepted" | "filtered" | "refused";
+  /** `not_checked` for a call on record, whose signature is not kept. */
+  signature: "not_required" | "valid" | "invalid" | "not_given" | "not_checked";
+  /** An inactive trigger refuses all calls. */
+  is_active: boolean;
+  /** The sender's name for what happened. */
+  event?: string;
+  headers?: Record<string, string>;
+  query?: Record<string, string>;
+  /** What the agent would get. */
+  input?: unknown;
+  /** Why it would be refused. */
+  error?: TestError;
+}
+
+export interface TestError {
+  code: string;
+  message: string;
+  details?: Record<string, string>;
+}
+
+/** What would become of the calls on record. */
+export interface TestSummary {
+  since: string;
+  /** When the oldest came that was tried. */
+  until?: string;
+  examined: number;
+  /** False when there are more than `limit`, or than there was time for. */
+  complete: boolean;
+  accepted: number;
+  filtered: number;
+  refused: number;
+  /** Their bodies are gone. */
+  erased: number;
+  /** Of these something else would become than did. */
+  changed: number;
+  examples: TestExample[];
+  /** Why calls would be refused, the most frequent first. */
+  reasons?: { message: string; calls: number }[];
+}
+
+export interface TestExample {
+  /** The event's id, when the call was filtered. */
+  execution_id: string;
+  created_at: string;
+  was: "accepted" | "filtered";
+  would: "accepted" | "filtered" | "refused";
+  event?: string;
+  /** Left out above 4 KiB. */
+  input?: unknown;
+  error?: TestError;
 }
 
 export interface TriggerFilter extends Paging {
@@ -445,10 +529,20 @@ export interface Ignored {
   execution_id?: undefined;
 }
 
+/** A call that is on record and ran nothing, as the trigger's filter is against it. */
+export interface Filtered {
+  status: "filtered";
+  /** Of the event. */
+  id: string;
+  execution_id?: undefined;
+  trigger_id: string;
+  created_at: string;
+}
+
 /** What came of a webhook call. */
 export interface Fired {
   /** The execution that has ended, where `wait` was given and long enough; else what was accepted. */
-  data: Invocation | ExecutionWithAttempts | Ignored;
+  data: Invocation | ExecutionWithAttempts | Filtered | Ignored;
   /** The call had been accepted before, under the same idempotency key; nothing ran now. */
   replayed: boolean;
 }

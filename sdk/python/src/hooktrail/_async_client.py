@@ -44,6 +44,8 @@ from .types import (
     IssuedTrigger,
     Me,
     Rejection,
+    TestOutcome,
+    TestSummary,
     Trigger,
     TriggerWithSecret,
     TriggerWithToken,
@@ -351,6 +353,55 @@ class AsyncWebhookTriggers(_Resource):
         """
         at = path("webhook-triggers", "{trigger_id}", "run", trigger_id=trigger_id)
         return await self._client._send(Request("POST", at, body=fields({"payload": payload}), repeatable=False))
+
+    async def test(
+        self,
+        trigger_id: str,
+        *,
+        payload: Any = NOT_GIVEN,
+        headers: Optional[Mapping[str, str]] = None,
+        query: Optional[Mapping[str, str]] = None,
+        signature: Optional[str] = None,
+        execution_id: Optional[str] = None,
+        options: Optional[Mapping[str, Any]] = None,
+    ) -> Envelope[TestOutcome]:
+        """Tell what would become of a call; nothing is run and nothing recorded.
+
+        It is one that is given, with ``payload``, or one on record, with ``execution_id`` (of a
+        call that was filtered, its event's id). ``headers`` and ``query`` are those of the call.
+        ``signature`` is what X-Webhook-Signature would have, of the payload as compact JSON.
+        ``options`` take the place of the trigger's, by their names.
+        """
+        body = fields(
+            {"payload": payload},
+            headers=headers,
+            query=query,
+            signature=signature,
+            execution_id=execution_id,
+            options=options,
+        )
+        at = path("webhook-triggers", "{trigger_id}", "test", trigger_id=trigger_id)
+        return await self._client._send(Request("POST", at, body=body))
+
+    async def test_since(
+        self,
+        trigger_id: str,
+        *,
+        since: Moment,
+        limit: Optional[int] = None,
+        options: Optional[Mapping[str, Any]] = None,
+        headers: Optional[Mapping[str, str]] = None,
+        query: Optional[Mapping[str, str]] = None,
+    ) -> Envelope[TestSummary]:
+        """Tell what would become of the calls on record ``since`` a time, such as under other
+        ``options``; nothing is run and nothing recorded.
+
+        The newest are tried first, ``limit`` of them: 1 to 1000, by default 100. ``headers`` and
+        ``query`` are what is not on record of them.
+        """
+        body = fields({}, since=since, limit=limit, options=options, headers=headers, query=query)
+        at = path("webhook-triggers", "{trigger_id}", "test", trigger_id=trigger_id)
+        return await self._client._send(Request("POST", at, body=body))
 
     async def events(
         self,

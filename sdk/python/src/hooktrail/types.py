@@ -65,6 +65,74 @@ class IssuedTrigger(TriggerWithToken, total=False):
     secret: str
 
 
+class _TestError(TypedDict):
+    code: str
+    message: str
+
+
+class TestError(_TestError, total=False):
+    """Why a call would be refused."""
+
+    details: dict[str, str]
+
+
+class _TestOutcome(TypedDict):
+    status: str
+    signature: str
+    is_active: bool
+
+
+class TestOutcome(_TestOutcome, total=False):
+    """What would become of a call. ``status`` is one of accepted, filtered, refused; ``signature``
+    of not_required, valid, invalid, not_given, not_checked; ``input`` is what the agent would get."""
+
+    event: str
+    headers: dict[str, str]
+    query: dict[str, str]
+    input: Any
+    error: TestError
+
+
+class _TestExample(TypedDict):
+    execution_id: str
+    created_at: str
+    was: str
+    would: str
+
+
+class TestExample(_TestExample, total=False):
+    """A call of which something else would become than did."""
+
+    event: str
+    input: Any
+    error: TestError
+
+
+class TestReason(TypedDict):
+    message: str
+    calls: int
+
+
+class _TestSummary(TypedDict):
+    since: str
+    examined: int
+    complete: bool
+    accepted: int
+    filtered: int
+    refused: int
+    erased: int
+    changed: int
+    examples: list[TestExample]
+
+
+class TestSummary(_TestSummary, total=False):
+    """What would become of the calls on record: ``changed`` counts those of which something else
+    would become than did. ``complete`` is false when there are more than were tried."""
+
+    until: str
+    reasons: list[TestReason]
+
+
 class Runner(TypedDict, total=False):
     kind: str
     url: str
@@ -176,7 +244,8 @@ class _Invocation(TypedDict):
 
 class Invocation(_Invocation, total=False):
     """What a webhook call gave: an execution that is pending, or with ``wait`` one that has
-    ended; from a trigger that answers so while it is inactive, ``ignored`` with a reason."""
+    ended; ``filtered`` where the trigger's filter is against it; from a trigger that answers so
+    while it is inactive, ``ignored`` with a reason."""
 
     id: str
     execution_id: str
