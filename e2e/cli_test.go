@@ -127,6 +127,38 @@ func TestCLI(t *testing.T) {
 		require.Contains(t, c.run(0, "agents", "update", agent.ID, "--timeout=90s", "--max-attempts=2").stdout, "1m30s")
 		require.Regexp(t, `trigger.created`, c.run(0, "triggers", "events", id, "--after=0").stdout)
 
+		// Schedules, and runs without waiting for them.
+		scheduled := c.run(0, "triggers", "update", id, "--schedule=30 9 * * 1-5", "--time-zone=Europe/Berlin").stdout
+		require.Contains(t, scheduled, `"cron":"30 9 * * 1-5"`)
+		require.Regexp(t, `Next runs +(\d{4}-\d\d-\d\d \d\d:30:00, ){4}\d{4}-\d\d-\d\d \d\d:30:00 UTC`, c.run(0, "triggers", "get", id).stdout)
+		c.run(0, "triggers", "update", id, `--options={"schedule": {"cron": "@daily", "payload": {"n": 3}}}`, "--schedule=@weekly")
+		require.JSONEq(t, `{"n": 3}`, c.run(0, "triggers", "run", id, "--wait=30s").stdout)
+		require.JSONEq(t, `{"n": 4}`, c.run(0, "triggers", "run", id, "-d", `{"n": 4}`, "--wait=30s").stdout)
+		unscheduled := c.run(0, "triggers", "update", id, "--no-schedule").stdout
+		require.NotContains(t, unscheduled, "cron")
+		require.Contains(t, unscheduled, `{"rate_limit":7}`)
+		require.NotEmpty(t, data[executionData](c, "triggers", "run", id).ID)
+		c.says(2, "--schedule and --no-schedule", "triggers", "update", id, "--schedule=@daily", "--no-schedule")
+		c.says(2, "--time-zone belongs to --schedule", "triggers", "create", "--name=x", "--agent="+agent.ID, "--time-zone=UTC")
+		c.says(2, "--options must be a JSON object", "triggers", "update", id, "--options=[]", "--schedule=@daily")
+		c.says(1, "schedule.cron", "triggers", "update", id, "--schedule=always")
+		c.says(3, "hooktrail triggers list", "triggers", "run", "nobody")
+
+		// What would become of calls.
+		tried := c.run(0, "triggers", "test", id, "-d", `{"n": 5}`, "--header=X-GitHub-Event=push", `--options={"input_mapping": {"jq": "{m: .n, event: $event}"}}`).stdout
+		require.Regexp(t, `(?s)^Status +accepted\n.*Event +push\n.*Input:\n\{\n  "event": "push",\n  "m": 5\n\}`, tried)
+		past := data[[]executionData](c, "executions", "list", "--trigger="+id, "--limit=100")
+		call := past[len(past)-1].ID
+		require.Contains(t, c.run(0, "triggers", "test", id, "--execution="+call, "--options="+`{"filter": "false"}`).stdout, "filtered")
+		require.Regexp(t, `(?s)Examined +[1-9].*Changed +[1-9].*WAS +WOULD`, c.run(0, "triggers", "test", id, "--since=1h", `--options={"filter": "false"}`).stdout)
+		require.Contains(t, c.run(1, "triggers", "test", id, "-d", `{"n": 5}`, `--options={"input_mapping": {"jq": ".n.x"}}`).stdout, "expression_failed")
+		c.says(2, "--data, --execution or --since", "triggers", "test", id)
+
+		// What was refused above.
+		require.Regexp(t, `(?m)^LAST +COUNT +REASON +TRIGGER +CLIENT +MESSAGE\n.+ [1-9]\d* +trigger_inactive +`+id+` +127\.0\.0\.1 +\S`,
+			c.run(0, "rejections", "list", "--trigger="+id, "--reason=trigger_inactive", "--since=1h").stdout)
+		require.NotContains(t, c.run(0, "rejections", "list", "--until=2020-01-31T12:00:00Z").stdout, id)
+
 		// What cannot be undone has to be confirmed.
 		c.says(2, "--yes", "triggers", "delete", id)
 		c.run(0, "triggers", "remove-secret", id, "--yes")

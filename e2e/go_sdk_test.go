@@ -211,6 +211,18 @@ func (a executionArguments) filter() (hooktrail.ListExecutions, []hooktrail.Requ
 	}, raw
 }
 
+type rejectionArguments struct {
+	TriggerID string `json:"trigger_id"`
+	Reason    string
+	timeArguments
+	listArguments
+}
+
+func (a rejectionArguments) filter() (hooktrail.ListRejections, []hooktrail.RequestOption) {
+	since, until, raw := a.read()
+	return hooktrail.ListRejections{TriggerID: a.TriggerID, Reason: a.Reason, Since: since, Until: until, ListOptions: a.options()}, raw
+}
+
 type goCall func(ctx context.Context, t *testing.T, c *hooktrail.Client, with map[string]any) (any, error)
 
 // single is a method with a single result, whose arguments are one struct.
@@ -327,6 +339,27 @@ var goCalls = map[string]goCall{
 	"webhook_triggers.remove_secret": other(func(ctx context.Context, c *hooktrail.Client, a ofTrigger) (any, error) {
 		return nil, c.WebhookTriggers.RemoveSecret(ctx, a.TriggerID)
 	}),
+	"webhook_triggers.run": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofTrigger
+		hooktrail.RunTrigger
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.Execution, error) {
+		return c.WebhookTriggers.Run(ctx, a.TriggerID, a.RunTrigger, o)
+	}),
+	"webhook_triggers.test": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofTrigger
+		hooktrail.TestTrigger
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.TestOutcome, error) {
+		return c.WebhookTriggers.Test(ctx, a.TriggerID, a.TestTrigger, o)
+	}),
+	"webhook_triggers.test_since": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofTrigger
+		hooktrail.TestSince
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.TestSummary, error) {
+		return c.WebhookTriggers.TestSince(ctx, a.TriggerID, a.TestSince, o)
+	}),
 	"webhook_triggers.events": other(func(ctx context.Context, c *hooktrail.Client, a eventArguments) (any, error) {
 		filter, raw := a.filter()
 		return c.WebhookTriggers.Events(ctx, a.TriggerID, filter, raw...)
@@ -384,6 +417,18 @@ var goCalls = map[string]goCall{
 	}),
 	"events.tail": other(func(ctx context.Context, c *hooktrail.Client, a eventArguments) (any, error) {
 		return items(c.Events.Tail(ctx, hooktrail.TailEvents{Stream: a.Stream, Type: a.Type, Actor: a.Actor, After: a.After}), a.StopAfter)
+	}),
+
+	"rejections.list": other(func(ctx context.Context, c *hooktrail.Client, a rejectionArguments) (any, error) {
+		filter, raw := a.filter()
+		return c.Rejections.List(ctx, filter, raw...)
+	}),
+	"rejections.list_all": other(func(ctx context.Context, c *hooktrail.Client, a rejectionArguments) (any, error) {
+		filter, raw := a.filter()
+		if raw != nil {
+			return nil, errors.New("the iterator takes times only")
+		}
+		return items(c.Rejections.All(ctx, filter), 0)
 	}),
 
 	"api_keys.create": single(func(ctx context.Context, c *hooktrail.Client, a hooktrail.CreateAPIKey, o hooktrail.RequestOption) (*hooktrail.IssuedAPIKey, error) {

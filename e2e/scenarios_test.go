@@ -113,6 +113,9 @@ var operations = map[string]struct{ method, path string }{
 	"webhook_triggers.rotate_token":  {http.MethodPost, "/api/v1/webhook-triggers/{trigger_id}/rotate-token"},
 	"webhook_triggers.rotate_secret": {http.MethodPost, "/api/v1/webhook-triggers/{trigger_id}/rotate-secret"},
 	"webhook_triggers.remove_secret": {http.MethodDelete, "/api/v1/webhook-triggers/{trigger_id}/secret"},
+	"webhook_triggers.run":           {http.MethodPost, "/api/v1/webhook-triggers/{trigger_id}/run"},
+	"webhook_triggers.test":          {http.MethodPost, "/api/v1/webhook-triggers/{trigger_id}/test"},
+	"webhook_triggers.test_since":    {http.MethodPost, "/api/v1/webhook-triggers/{trigger_id}/test"},
 	"webhook_triggers.events":        {http.MethodGet, "/api/v1/webhook-triggers/{trigger_id}/events"},
 
 	"executions.list":   {http.MethodGet, "/api/v1/executions"},
@@ -122,6 +125,8 @@ var operations = map[string]struct{ method, path string }{
 	"executions.report": {http.MethodPost, "/api/v1/executions/{execution_id}/report"},
 
 	"events.list": {http.MethodGet, "/api/v1/events"},
+
+	"rejections.list": {http.MethodGet, "/api/v1/rejections"},
 
 	"api_keys.create": {http.MethodPost, "/api/v1/api-keys"},
 	"api_keys.list":   {http.MethodGet, "/api/v1/api-keys"},
@@ -138,7 +143,7 @@ func composed() map[string]func(p *player, key string, with map[string]any) outc
 			return value(sign(text(with, "secret"), text(with, "body")))
 		},
 	}
-	for _, resource := range []string{"agents", "webhook_triggers", "executions", "events", "api_keys"} {
+	for _, resource := range []string{"agents", "webhook_triggers", "executions", "events", "rejections", "api_keys"} {
 		methods[resource+".list_all"] = func(p *player, key string, with map[string]any) outcome { return p.listAll(resource, key, with) }
 	}
 	return methods

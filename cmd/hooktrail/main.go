@@ -29,6 +29,7 @@ type commandLine struct {
 	Agents     client.Agents     `cmd:"" group:"client" help:"Manage and run agents."`
 	Executions client.Executions `cmd:"" group:"client" help:"Follow, cancel and retry executions."`
 	Events     client.Events     `cmd:"" group:"client" help:"Read, follow and export the log."`
+	Rejections client.Rejections `cmd:"" group:"client" help:"List refused webhook calls."`
 	Keys       keysCommand       `cmd:"" group:"client" help:"Manage API keys and the master key."`
 	Fire       client.Fire       `cmd:"" group:"client" help:"Sign and send a webhook call."`
 	Whoami     client.Whoami     `cmd:"" group:"client" help:"Show the API key in use and what it may do."`

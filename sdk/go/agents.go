@@ -26,11 +26,15 @@ type Agent struct {
 	TimeoutSeconds int             `json:"timeout_seconds"` // of one attempt
 	Retry          Retry           `json:"retry"`
 	MaxConcurrency int             `json:"max_concurrency"` // over all replicas; 0 is no bound
-	Status         string          `json:"status"`          // active or archived
-	CreatedByID    string          `json:"created_by_id,omitempty"`
-	CreatedAt      time.Time       `json:"created_at"`
-	UpdatedAt      time.Time       `json:"updated_at"`
-	Version        int64           `json:"version"`
+	// HasCredential says that the agent is called with a key or token, which is never shown.
+	HasCredential bool `json:"has_credential"`
+	// CredentialHint is how it ends: its last four characters, if it has at least 16.
+	CredentialHint string    `json:"credential_hint,omitempty"`
+	Status         string    `json:"status"` // active or archived
+	CreatedByID    string    `json:"created_by_id,omitempty"`
+	CreatedAt      time.Time `json:"created_at"`
+	UpdatedAt      time.Time `json:"updated_at"`
+	Version        int64     `json:"version"`
 }
 
 // Retry says how often, and when, a failed attempt is made again. 0 stands for the default.

@@ -62,6 +62,7 @@ type Client struct {
 	Agents          *Agents
 	Executions      *Executions
 	Events          *Events
+	Rejections      *Rejections
 	APIKeys         *APIKeys
 
 	key       Secret
@@ -107,7 +108,7 @@ func New(options Options) (*Client, error) {
 		c.timeout = defaultTimeout
 	}
 	c.WebhookTriggers, c.Agents, c.Executions = &WebhookTriggers{c}, &Agents{c}, &Executions{c}
-	c.Events, c.APIKeys = &Events{c}, &APIKeys{c}
+	c.Events, c.Rejections, c.APIKeys = &Events{c}, &Rejections{c}, &APIKeys{c}
 	return c, nil
 }
 

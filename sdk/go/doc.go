@@ -1,5 +1,5 @@
 // Package hooktrail is the Go client of Hooktrail: triggers, agents, executions, the event log,
-// API keys, and webhook calls.
+// refused calls, API keys, and webhook calls.
 //
 //	client, err := hooktrail.New(hooktrail.Options{}) // HOOKTRAIL_URL, HOOKTRAIL_API_KEY
 //	trigger, err := client.WebhookTriggers.Create(ctx, hooktrail.CreateTrigger{
@@ -12,6 +12,13 @@
 // follows them to their end:
 //
 //	for execution, err := range client.Executions.All(ctx, hooktrail.ListExecutions{Status: "failed"}) {
+//		…
+//	}
+//
+// The log is followed as it grows, and from where one was, by a stream that is opened again when
+// it breaks:
+//
+//	for event, err := range client.Events.Tail(ctx, hooktrail.TailEvents{After: &position}) {
 //		…
 //	}
 //

@@ -3,6 +3,7 @@ package hooktrail
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"net/url"
 	"strconv"
@@ -93,9 +94,10 @@ type TailEvents struct {
 	// After is the position behind which to begin, 0 for the whole log; to resume, that of the
 	// last event that was dealt with. nil begins with what happens from now on.
 	After *int64
-	// Interval is the time between two looks when there is nothing new. Default 500 ms.
+	// Interval is the time between two looks when there is nothing new, where the log is not
+	// given as a stream. Default 500 ms.
 	Interval time.Duration
-	// OnInterruption is told why the server cannot be asked for the moment, and how long is waited.
+	// OnInterruption is told why the log cannot be followed for the moment, and how long is waited.
 	OnInterruption func(err error, wait time.Duration)
 }
 
@@ -103,53 +105,152 @@ type TailEvents struct {
 // context does, or on an error that trying again cannot mend: a refusal, or a server that did
 // not answer the first time. Once it has, restarts of the server are waited out. No event is
 // left out, and none comes twice.
+//
+// Events come as they are recorded, by a stream that is opened again where it breaks or gives
+// nothing for 30 s. Where a server or a proxy does not offer it, the log is looked at every
+// Interval instead.
 func (e *Events) Tail(ctx context.Context, tail TailEvents) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		interval := tail.Interval
-		if interval <= 0 {
-			interval = 500 * time.Millisecond
+		f := follower{
+			c: e.c, interval: tail.Interval, filter: ListEvents{Stream: tail.Stream, Type: tail.Type, Actor: tail.Actor},
+			interrupted: tail.OnInterruption, yield: yield,
 		}
-		filter := ListEvents{Stream: tail.Stream, Type: tail.Type, Actor: tail.Actor, ListOptions: ListOptions{Limit: 100}}
-		reached := false
+		if f.interval <= 0 {
+			f.interval = 500 * time.Millisecond
+		}
 		if tail.After != nil {
-			filter.After = new(*tail.After)
+			f.position = *tail.After
 		} else {
 			end, err := e.End(ctx)
 			if err != nil {
 				yield(Event{}, err)
 				return
 			}
-			filter.After, reached = &end, true
+			f.position, f.reached = end, true
 		}
-		for failures := 0; ; {
-			part, err := e.List(ctx, filter)
-			wait := interval
-			switch {
-			case err == nil:
-				failures, reached = 0, true
-				for _, event := range part.Data {
-					if !yield(event, nil) {
-						return
-					}
-					*filter.After = event.Position
-				}
-				if part.Meta.NextCursor != "" {
-					continue
-				}
-			case ctx.Err() != nil || !reached || !absent(err):
-				yield(Event{}, err)
-				return
-			default:
-				wait = max(interval, pause(failures))
-				failures++
-				if tail.OnInterruption != nil {
-					tail.OnInterruption(err, wait)
-				}
+		if err := f.follow(ctx); err != nil {
+			yield(Event{}, err)
+		}
+	}
+}
+
+// follower is one run of Tail.
+type follower struct {
+	c           *Client
+	filter      ListEvents
+	interval    time.Duration
+	interrupted func(err error, wait time.Duration)
+	yield       func(Event, error) bool
+
+	position int64 // up to which everything was given
+	reached  bool  // the server has answered
+	streamed bool  // a stream was open
+	polls    bool  // there is no stream to be had
+	failures int   // in a row
+	left     bool  // the caller wants no more
+}
+
+// follow goes on until the caller leaves, which is no error.
+func (f *follower) follow(ctx context.Context) error {
+	for {
+		if ctx.Err() != nil {
+			return givenUp(ctx, "following the log")
+		}
+		look := f.listen
+		if f.polls {
+			look = f.poll
+		}
+		err := look(ctx)
+		wait := f.interval
+		switch {
+		case f.left:
+			return nil
+		case err == nil:
+		case errors.Is(err, errNoStream):
+			f.polls = true
+			continue
+		case ctx.Err() != nil || !absent(err) || !f.reached && (f.polls || f.failures >= f.c.retries):
+			return err
+		default:
+			wait = f.afterFailure(err)
+		}
+		if !sleep(ctx, wait) {
+			return givenUp(ctx, "following the log")
+		}
+	}
+}
+
+// afterFailure gives the wait before the next attempt, and tells of it.
+func (f *follower) afterFailure(err error) time.Duration {
+	wait := pause(f.failures)
+	if f.polls {
+		wait = max(wait, f.interval)
+	}
+	if failed := new(Error); errors.As(err, &failed) {
+		wait = max(wait, min(failed.RetryAfter, mostPatience))
+	}
+	// That a stream ends which has worked is told only if it is then not to be had again.
+	if f.interrupted != nil && f.reached && (f.polls || f.failures > 0) {
+		f.interrupted(err, wait)
+	}
+	f.failures++
+	return wait
+}
+
+// give hands an event on, and reports whether more are wanted.
+func (f *follower) give(event Event) bool {
+	f.left = !f.yield(event, nil)
+	f.position = event.Position
+	return !f.left
+}
+
+// listen gives what comes by a stream until it breaks.
+func (f *follower) listen(ctx context.Context) error {
+	opened, err := f.c.listen(ctx, f.filter.query(), f.position, f.streamed)
+	if err != nil {
+		return err
+	}
+	defer opened.close()
+	f.reached, f.streamed = true, true
+	for {
+		m, err := opened.next(ctx)
+		if err != nil {
+			return err
+		}
+		f.failures = 0
+		switch {
+		case m.position <= f.position:
+		case m.data == nil:
+			f.position = m.position
+		default:
+			event, err := opened.event(m)
+			if err != nil {
+				return err
 			}
-			if !sleep(ctx, wait) {
-				yield(Event{}, givenUp(ctx, "following the log"))
-				return
+			if !f.give(event) {
+				return nil
 			}
+		}
+	}
+}
+
+// poll gives what there is, up to the end of the log.
+func (f *follower) poll(ctx context.Context) error {
+	for {
+		filter := f.filter
+		filter.After, filter.Limit = &f.position, 100
+		part, err := list[Event](ctx, f.c, eventsPath, filter.query(), nil)
+		if err != nil {
+			return err
+		}
+		f.reached, f.failures = true, 0
+		for _, event := range part.Data {
+			if !f.give(event) {
+				return nil
+			}
+		}
+		if part.Meta.NextCursor == "" {
+			return nil
 		}
 	}
 }

@@ -40,8 +40,9 @@ type Execution struct {
 	Error     string          `json:"error,omitempty"` // why it failed
 	ErrorCode string          `json:"error_code,omitempty"`
 	Metadata  json.RawMessage `json:"metadata,omitempty"`
-	// TokenUsage and Cost are there when the agent reported them.
-	TokenUsage    json.RawMessage `json:"token_usage,omitempty"`
+	// TokenUsage is there where a model counted.
+	TokenUsage *TokenUsage `json:"token_usage,omitempty"`
+	// Cost is there when the agent reported it.
 	Cost          json.RawMessage `json:"cost,omitempty"`
 	DurationMS    *int64          `json:"duration_ms,omitempty"`
 	TraceID       string          `json:"trace_id,omitempty"`
@@ -54,6 +55,13 @@ type Execution struct {
 	Attempts      []Attempt       `json:"attempts,omitempty"`
 	Version       int64           `json:"version"`
 	Position      int64           `json:"position,omitempty"` // of the event that created it
+}
+
+// TokenUsage is what a model counted for the attempt that succeeded.
+type TokenUsage struct {
+	PromptTokens     int64 `json:"prompt_tokens"`
+	CompletionTokens int64 `json:"completion_tokens"`
+	TotalTokens      int64 `json:"total_tokens"`
 }
 
 // Ended reports whether the status is final.

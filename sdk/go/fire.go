@@ -38,7 +38,8 @@ type Call struct {
 // status and the time are there only if it was waited for and has ended.
 type Invocation struct {
 	Execution
-	// Reason is why the call ran nothing, though it was acknowledged: then Status is "ignored".
+	// Reason is why the call ran nothing, though it was acknowledged: then Status is "ignored". Of
+	// one that the trigger's filter is against, Status is "filtered" and ID its event's.
 	Reason string `json:"reason,omitempty"`
 	// Replayed says that the call was accepted before, under the same key; nothing ran now.
 	Replayed bool `json:"-"`

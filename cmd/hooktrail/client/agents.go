@@ -75,6 +75,13 @@ func (s *Session) printAgent(a hooktrail.Agent, more ...field) error {
 	if a.MaxConcurrency > 0 {
 		concurrency = fmt.Sprint(a.MaxConcurrency)
 	}
+	credential := ""
+	switch {
+	case a.CredentialHint != "":
+		credential = "kept, ends in " + a.CredentialHint
+	case a.HasCredential:
+		credential = "kept"
+	}
 	schema := compact(a.InputSchema)
 	if schema == "null" {
 		schema = ""
@@ -86,6 +93,7 @@ func (s *Session) printAgent(a hooktrail.Agent, more ...field) error {
 		{"Type", text("%s", a.Type)},
 		{"Description", text("%s", a.Description)},
 		{"Runner", text("%s", compact(a.Runner))},
+		{"Credential", text("%s", credential)},
 		{"Input schema", text("%s", schema)},
 		{"Timeout", text("%s", seconds(a.TimeoutSeconds))},
 		{"Attempts", text("%d", a.Retry.MaxAttempts)},

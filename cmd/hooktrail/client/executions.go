@@ -74,6 +74,13 @@ func took(e hooktrail.Execution) string {
 	return (time.Duration(*e.DurationMS) * time.Millisecond).String()
 }
 
+func tokens(used *hooktrail.TokenUsage) string {
+	if used == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d (prompt %d, completion %d)", used.TotalTokens, used.PromptTokens, used.CompletionTokens)
+}
+
 // since are the flags for a span of time.
 type since struct {
 	Since string `help:"Only from this time (RFC 3339) or age (24h) on." placeholder:"TIME"`
@@ -142,6 +149,7 @@ func (s *Session) printExecution(e hooktrail.Execution) error {
 		{"Started", moment(e.StartedAt, "")},
 		{"Completed", moment(e.CompletedAt, "")},
 		{"Took", text("%s", took(e))},
+		{"Tokens", text("%s", tokens(e.TokenUsage))},
 		{"Next attempt", moment(e.NextAttemptAt, "")},
 	}); err != nil {
 		return err

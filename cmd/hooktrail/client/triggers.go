@@ -1,7 +1,11 @@
 package client
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	hooktrail "hooktrail/sdk/go"
@@ -18,6 +22,8 @@ type Triggers struct {
 	RotateToken  triggersRotateToken  `cmd:"" help:"Put a new token in place."`
 	RotateSecret triggersRotateSecret `cmd:"" help:"Put a first or new signing secret in place."`
 	RemoveSecret triggersRemoveSecret `cmd:"" help:"Take calls unsigned from now on."`
+	Run          triggersRun          `cmd:"" help:"Run a trigger's agent now, as its schedule would."`
+	Test         triggersTest         `cmd:"" help:"Try a call, or those on record, without running anything."`
 	Delete       triggersDelete       `cmd:"" help:"Delete a trigger."`
 	Events       triggersEvents       `cmd:"" help:"List what happened to a trigger."`
 }
@@ -80,11 +86,23 @@ func (s *Session) printTrigger(t hooktrail.Trigger, more ...field) error {
 		{"Token", prefix(t.TokenPrefix)},
 		{"URL", text("%s", t.URL)},
 		{"Options", text("%s", options)},
+		{"Next runs", text("%s", nextRuns(t.NextRuns))},
 		{"Last used", moment(t.LastUsedAt, "never")},
 		{"Created", moment(&t.CreatedAt, "")},
 		{"Updated", moment(&t.UpdatedAt, "")},
 		{"Version", text("%d", t.Version)},
 	}, more...))
+}
+
+func nextRuns(times []time.Time) string {
+	stamps := make([]string, len(times))
+	for i, at := range times {
+		stamps[i] = stamp(at)
+	}
+	if len(stamps) == 0 {
+		return ""
+	}
+	return strings.Join(stamps, ", ") + " UTC"
 }
 
 // printIssued prints a trigger with what is shown only once.
@@ -147,6 +165,62 @@ func (c *triggersGet) Run(s *Session) error {
 	return s.printTrigger(*t)
 }
 
+// schedule is the flags that have a trigger fire by itself.
+type schedule struct {
+	Schedule string `help:"Fire by itself: a cron expression of five fields." placeholder:"CRON"`
+	TimeZone string `help:"Time zone of --schedule; default UTC." placeholder:"ZONE"`
+}
+
+// Validate is called by the parser.
+func (c schedule) Validate() error {
+	if c.TimeZone != "" && c.Schedule == "" {
+		return usage("--time-zone belongs to --schedule, which is missing")
+	}
+	return nil
+}
+
+// addTo puts the schedule into options; what --options says of it besides, it keeps.
+func (c schedule) addTo(options any) (any, error) {
+	if c.Schedule == "" {
+		return options, nil
+	}
+	return withOption(options, "schedule", func(given json.RawMessage) (any, error) {
+		fields := map[string]json.RawMessage{}
+		if given != nil && json.Unmarshal(given, &fields) != nil {
+			return nil, usage("--options must have an object as schedule")
+		}
+		if fields == nil {
+			fields = map[string]json.RawMessage{}
+		}
+		for name, value := range map[string]string{"cron": c.Schedule, "time_zone": c.TimeZone} {
+			if value == "" {
+				continue
+			}
+			var err error
+			if fields[name], err = json.Marshal(value); err != nil {
+				return nil, err
+			}
+		}
+		return fields, nil
+	})
+}
+
+// withOption gives options, nil or an object as JSON, with one of them changed.
+func withOption(options any, name string, change func(given json.RawMessage) (any, error)) (any, error) {
+	all := map[string]json.RawMessage{}
+	if text, isJSON := options.(json.RawMessage); isJSON {
+		if err := json.Unmarshal(text, &all); err != nil || all == nil {
+			return nil, usage("--options must be a JSON object")
+		}
+	}
+	value, err := change(all[name])
+	if err != nil {
+		return nil, err
+	}
+	all[name], err = json.Marshal(value)
+	return all, err
+}
+
 type triggersCreate struct {
 	Name           string `help:"Name to show." required:"" placeholder:"NAME"`
 	Agent          string `help:"Id of the agent to run." required:"" placeholder:"ID"`
@@ -154,13 +228,17 @@ type triggersCreate struct {
 	SecretFile     string `help:"File with a secret of your own, - for stdin." xor:"secret" placeholder:"FILE"`
 	Inactive       bool   `help:"Take no calls yet."`
 	Options        string `help:"Options: JSON, @FILE, or @- for stdin." placeholder:"JSON"`
+	schedule
 	Server
 	Format
 }
 
 // Help is shown with --help.
 func (triggersCreate) Help() string {
-	return example("hooktrail triggers create --name Reviews --agent $AGENT --generate-secret")
+	return example(
+		"hooktrail triggers create --name Reviews --agent $AGENT --generate-secret",
+		"hooktrail triggers create --name Day --agent $AGENT --schedule '30 9 * * *'",
+	)
 }
 
 // Run creates.
@@ -173,6 +251,9 @@ func (c *triggersCreate) Run(s *Session) error {
 	}
 	var err error
 	if request.Options, err = s.readJSON("options", c.Options); err != nil {
+		return err
+	}
+	if request.Options, err = c.addTo(request.Options); err != nil {
 		return err
 	}
 	if c.SecretFile != "" {
@@ -198,7 +279,17 @@ type triggersUpdate struct {
 	Agent   *string `help:"Agent to run from now on." placeholder:"ID"`
 	Active  *bool   `help:"Take calls, or (--no-active) take none." negatable:""`
 	Options string  `help:"Options to change, null removes one: JSON, @FILE or @-." placeholder:"JSON"`
+	schedule
+	NoSchedule bool `help:"Fire no more by itself."`
 	aTrigger
+}
+
+// Validate is called by the parser.
+func (c triggersUpdate) Validate() error {
+	if c.NoSchedule && c.Schedule != "" {
+		return usage("--schedule and --no-schedule exclude each other: leave one out")
+	}
+	return c.schedule.Validate()
 }
 
 // Help is shown with --help.
@@ -213,8 +304,17 @@ func (c *triggersUpdate) Run(s *Session) error {
 	if changes.Options, err = s.readJSON("options", c.Options); err != nil {
 		return err
 	}
-	if changes == (hooktrail.UpdateTrigger{}) {
-		return usage("nothing is to be changed: say --name, --agent, --active, --no-active or --options")
+	if changes.Options, err = c.addTo(changes.Options); err != nil {
+		return err
+	}
+	if c.NoSchedule {
+		none := func(json.RawMessage) (any, error) { return nil, nil }
+		if changes.Options, err = withOption(changes.Options, "schedule", none); err != nil {
+			return err
+		}
+	}
+	if changes.Name == nil && changes.AgentID == nil && changes.IsActive == nil && changes.Options == nil {
+		return usage("nothing is to be changed: say --name, --agent, --active, --no-active, --options, --schedule or --no-schedule")
 	}
 	return s.updateTrigger(c.aTrigger, changes)
 }
@@ -367,6 +467,176 @@ func (c *triggersRemoveSecret) Run(s *Session) error {
 	}
 	fmt.Fprintf(s.Err, "trigger %s takes unsigned calls\n", c.ID)
 	return nil
+}
+
+type triggersRun struct {
+	Data string        `short:"d" help:"Input: JSON, @FILE or @-; default is the schedule's." placeholder:"JSON"`
+	Wait time.Duration `help:"Wait for the end and print the output." placeholder:"30s"`
+	aTrigger
+}
+
+// Help is shown with --help.
+func (triggersRun) Help() string {
+	return "Also without a schedule. With --wait the output goes to standard output,\nand the exit code is 1 when the execution does not complete.\n\n" +
+		example(`hooktrail triggers run $TRIGGER -d '{"day": "today"}' --wait 30s`)
+}
+
+// Run runs.
+func (c *triggersRun) Run(s *Session) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	payload, err := s.readJSON("data", c.Data)
+	if err != nil {
+		return err
+	}
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	var answer hooktrail.Answer
+	begun, err := connected.WebhookTriggers.Run(ctx, c.ID, hooktrail.RunTrigger{Payload: payload}, hooktrail.WithAnswer(&answer))
+	if err != nil {
+		return err
+	}
+	s.warn(answer)
+	return s.begun(ctx, connected, c.Format, c.Wait, begun, answer)
+}
+
+type triggersTest struct {
+	Data      string            `short:"d" help:"Body of the call: JSON, @FILE or @-." xor:"what" placeholder:"JSON"`
+	Execution string            `help:"A call on record: its execution, or filtered event." xor:"what" placeholder:"ID"`
+	Since     string            `help:"All calls on record since a time or age (24h)." xor:"what" placeholder:"TIME"`
+	Limit     int               `help:"How many calls --since tries, up to 1000." placeholder:"N"`
+	Options   string            `help:"Options in place of the trigger's: JSON, @FILE, @-." placeholder:"JSON"`
+	Header    map[string]string `help:"A header of the call; can be repeated." placeholder:"NAME=VALUE"`
+	aTrigger
+}
+
+// Help is shown with --help.
+func (triggersTest) Help() string {
+	return "Shows whether it would be accepted, filtered or refused, and what the agent\nwould get. A call that would be refused ends with code 1.\n\n" +
+		example(
+			`hooktrail triggers test $TRIGGER -d '{"n": 1}' --header X-GitHub-Event=push`,
+			"hooktrail triggers test $TRIGGER --since 24h --options @new.json",
+		)
+}
+
+// Validate is called by the parser.
+func (c triggersTest) Validate() error {
+	if c.Data == "" && c.Execution == "" && c.Since == "" {
+		return usage("say what is to be tried: --data, --execution or --since")
+	}
+	if c.Limit != 0 && c.Since == "" {
+		return usage("--limit belongs to --since, which is missing")
+	}
+	return nil
+}
+
+// Run tries.
+func (c *triggersTest) Run(s *Session) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	call := hooktrail.TestTrigger{ExecutionID: c.Execution, Headers: c.Header}
+	var err error
+	if call.Payload, err = s.readJSON("data", c.Data); err != nil {
+		return err
+	}
+	if call.Options, err = s.readJSON("options", c.Options); err != nil {
+		return err
+	}
+	from, err := readTime("since", c.Since)
+	if err != nil {
+		return err
+	}
+	connected, err := s.connect(c.Server)
+	if err != nil {
+		return err
+	}
+	var answer hooktrail.Answer
+	option := hooktrail.WithAnswer(&answer)
+	if c.Since != "" {
+		summary, err := connected.WebhookTriggers.TestSince(ctx, c.ID, hooktrail.TestSince{
+			Since: from.UTC(), Limit: c.Limit, Options: call.Options, Headers: c.Header,
+		}, option)
+		if err != nil {
+			return err
+		}
+		s.warn(answer)
+		if c.json() {
+			return s.printAnswer(answer)
+		}
+		return s.printSummary(*summary)
+	}
+	outcome, err := connected.WebhookTriggers.Test(ctx, c.ID, call, option)
+	if err != nil {
+		return err
+	}
+	s.warn(answer)
+	if c.json() {
+		err = s.printAnswer(answer)
+	} else {
+		err = s.printOutcome(*outcome)
+	}
+	if err == nil && outcome.Status == "refused" {
+		return ExitCode(exitRefused)
+	}
+	return err
+}
+
+// why tells of an error with the fields that it names.
+func why(e *hooktrail.TestError) string {
+	if e == nil {
+		return ""
+	}
+	told := e.Code + ": " + e.Message
+	for _, field := range slices.Sorted(maps.Keys(e.Details)) {
+		if reason := e.Details[field]; !strings.Contains(e.Message, reason) {
+			told += "; " + field + ": " + reason
+		}
+	}
+	return told
+}
+
+func (s *Session) printOutcome(o hooktrail.TestOutcome) error {
+	if err := s.printFields([]field{
+		{"Status", text("%s", o.Status)},
+		{"Error", text("%s", why(o.Error))},
+		{"Trigger", activity(o.IsActive)},
+		{"Signature", text("%s", strings.ReplaceAll(o.Signature, "_", " "))},
+		{"Event", text("%s", o.Event)},
+	}); err != nil {
+		return err
+	}
+	return s.printBlock("Input", o.Input)
+}
+
+func (s *Session) printSummary(sum hooktrail.TestSummary) error {
+	examined := fmt.Sprint(sum.Examined)
+	if !sum.Complete {
+		examined += ", and there are more"
+	}
+	fields := []field{
+		{"Examined", text("%s", examined)},
+		{"Accepted", text("%d", sum.Accepted)},
+		{"Filtered", text("%d", sum.Filtered)},
+		{"Refused", text("%d", sum.Refused)},
+		{"Changed", text("%d", sum.Changed)},
+	}
+	if sum.Erased > 0 {
+		fields = append(fields, field{"Erased", text("%d", sum.Erased)})
+	}
+	for _, reason := range sum.Reasons {
+		fields = append(fields, field{fmt.Sprintf("Refused %d", reason.Calls), text("%s", reason.Message)})
+	}
+	if err := s.printFields(fields); err != nil || len(sum.Examples) == 0 {
+		return err
+	}
+	fmt.Fprintln(s.Out)
+	var rows [][]cell
+	for _, e := range sum.Examples {
+		rows = append(rows, []cell{text("%s", e.ExecutionID), ago(&e.CreatedAt, ""), text("%s", e.Was), text("%s", e.Would), text("%s", e.Event), name(why(e.Error))})
+	}
+	return printTable(s.Out, s.colourful(), []string{"CALL", "CREATED", "WAS", "WOULD", "EVENT", "ERROR"}, rows)
 }
 
 type triggersDelete struct {

@@ -1,6 +1,6 @@
 import { HooktrailError } from "./errors.js";
 import { queryOf, spelt } from "./fields.js";
-import type { ChangeOptions, Request, RequestOptions, Transport } from "./transport.js";
+import type { ChangeOptions, Request, RequestOptions, Stream, Transport } from "./transport.js";
 import type { List } from "./types.js";
 
 /** The management API, which needs a key. */
@@ -31,11 +31,26 @@ export class API {
     await this.#send({ method: "DELETE", path, repeatable: true, headers: ifMatch(options) }, options);
   }
 
-  async #send(request: Request, options: RequestOptions | undefined): Promise<unknown> {
+  /** Opens a stream of Server-Sent Events; undefined if there is none to be had. */
+  async open(path: string, query: URLSearchParams, more: Record<string, string>, silence: number, signal: AbortSignal | undefined): Promise<Stream | undefined> {
+    const headers = { ...more, "X-API-Key": this.#required() };
+    return this.#transport.open({ method: "GET", path, query, headers, repeatable: true }, silence, signal);
+  }
+
+  /** How often a failed call may be repeated. */
+  retriesOf(options: RequestOptions): number {
+    return this.#transport.retriesOf(options);
+  }
+
+  #required(): string {
     if (this.#key === undefined) {
       throw new HooktrailError("there is no API key: give apiKey, or set HOOKTRAIL_API_KEY; only fire works without");
     }
-    const headers: Record<string, string> = { ...request.headers, "X-API-Key": this.#key };
+    return this.#key;
+  }
+
+  async #send(request: Request, options: RequestOptions | undefined): Promise<unknown> {
+    const headers: Record<string, string> = { ...request.headers, "X-API-Key": this.#required() };
     if (request.body !== undefined) {
       headers["Content-Type"] = "application/json";
     }

@@ -5,6 +5,7 @@ import { HooktrailError } from "./errors.js";
 import { Events } from "./events.js";
 import { Executions } from "./executions.js";
 import { spelt, type Spelt } from "./fields.js";
+import { Rejections } from "./rejections.js";
 import { bytesOf, sign, type Body } from "./signature.js";
 import { Transport, type RequestOptions } from "./transport.js";
 import { WebhookTriggers } from "./triggers.js";
@@ -51,6 +52,7 @@ export class Hooktrail {
   readonly agents: Agents;
   readonly executions: Executions;
   readonly events: Events;
+  readonly rejections: Rejections;
   readonly apiKeys: APIKeys;
   // Private to the engine, so that nothing that prints or serialises a client shows its key.
   readonly #transport: Transport;
@@ -69,6 +71,7 @@ export class Hooktrail {
     this.agents = new Agents(this.#api);
     this.executions = new Executions(this.#api);
     this.events = new Events(this.#api);
+    this.rejections = new Rejections(this.#api);
     this.apiKeys = new APIKeys(this.#api);
   }
 

@@ -35,6 +35,13 @@ export interface Answer {
   headers: Headers;
 }
 
+/** An answer that goes on. */
+export interface Stream {
+  /** Gives what comes next; undefined is the end. */
+  read(): Promise<Uint8Array | undefined>;
+  close(): void;
+}
+
 const longestTimeout = 600;
 const longestBackoff = 8;
 /** Whoever is told to come back later than this, in seconds, is better off with the error. */
@@ -58,7 +65,7 @@ export class Transport {
 
   async send(request: Request, options: RequestOptions = {}): Promise<Answer> {
     const timeout = checkedTimeout(options.timeout ?? this.#timeout) + (request.patience ?? 0);
-    const maxRetries = request.repeatable ? checkedRetries(options.maxRetries ?? this.#maxRetries) : 0;
+    const maxRetries = request.repeatable ? this.retriesOf(options) : 0;
     for (let repeats = 0; ; repeats++) {
       try {
         return await this.#attempt(request, timeout, options.signal);
@@ -73,6 +80,10 @@ export class Transport {
         await sleep(Math.max(asked, backoff(repeats)), options.signal);
       }
     }
+  }
+
+  retriesOf(options: RequestOptions): number {
+    return checkedRetries(options.maxRetries ?? this.#maxRetries);
   }
 
   async #attempt(request: Request, timeout: number, signal: AbortSignal | undefined): Promise<Answer> {
@@ -110,6 +121,85 @@ export class Transport {
       signal?.removeEventListener("abort", abort);
     }
     return this.#read(request, response, text);
+  }
+
+  /**
+   * Opens a stream of Server-Sent Events; undefined says that the server, or a proxy before it, does not
+   * offer it. Nothing may come for `silence` seconds at most: if that is so from the begin, something on the
+   * way holds back what is to be seen at once, and it is not offered either.
+   */
+  async open(request: Request, silence: number, signal: AbortSignal | undefined): Promise<Stream | undefined> {
+    signal?.throwIfAborted();
+    const ended = new AbortController();
+    const abort = () => ended.abort();
+    signal?.addEventListener("abort", abort);
+    const close = () => {
+      signal?.removeEventListener("abort", abort);
+      ended.abort();
+    };
+    const broken = (error: unknown): APIConnectionError => {
+      signal?.throwIfAborted();
+      return new APIConnectionError(`GET ${request.path}: the stream from ${this.#base} broke: ${reasonOf(error)}`, { cause: error });
+    };
+    let silent = false;
+    /** Waits for something that has to come within the silence. */
+    const heard = async <T>(coming: () => Promise<T>): Promise<T> => {
+      const timer = setTimeout(() => {
+        silent = true;
+        ended.abort();
+      }, silence * 1000);
+      try {
+        return await coming();
+      } finally {
+        clearTimeout(timer);
+      }
+    };
+    let stream: ReadableStreamDefaultReader<Uint8Array> | undefined;
+    try {
+      const response = await heard(() =>
+        this.#fetch(this.#base + request.path + queryText(request.query), {
+          headers: { ...request.headers, Accept: "text/event-stream, application/json" },
+          redirect: "manual",
+          cache: "no-store",
+          signal: ended.signal,
+        }),
+      );
+      if (response.status === 404 || response.status === 405) {
+        return undefined;
+      }
+      if (!response.ok) {
+        this.#read(request, response, await heard(() => response.text()));
+      }
+      const kind = response.headers.get("Content-Type")?.split(";")[0]?.trim().toLowerCase();
+      if (response.status !== 200 || kind !== "text/event-stream" || !response.body) {
+        return undefined;
+      }
+      stream = response.body.getReader();
+    } catch (error) {
+      if (error instanceof HooktrailError) {
+        throw error;
+      }
+      const failed = broken(error);
+      if (silent) {
+        return undefined;
+      }
+      throw failed;
+    } finally {
+      if (!stream) {
+        close();
+      }
+    }
+    const reader = stream;
+    return {
+      close,
+      read: async () => {
+        try {
+          return (await heard(() => reader.read())).value;
+        } catch (error) {
+          throw silent ? new APITimeoutError(`GET ${request.path}: nothing has come from ${this.#base} in ${silence} s`, { cause: error }) : broken(error);
+        }
+      },
+    };
   }
 
   #read(request: Request, response: Response, text: string): Answer {

@@ -4,6 +4,7 @@ import type { ChangeOptions, RequestOptions } from "./transport.js";
 import type {
   CreateTrigger,
   Envelope,
+  ExecutionWithAttempts,
   HooktrailEvent,
   IssuedTrigger,
   List,
@@ -11,6 +12,11 @@ import type {
   Paging,
   RotateSecret,
   RotateToken,
+  RunTrigger,
+  TestOutcome,
+  TestSince,
+  TestSummary,
+  TestTrigger,
   Trigger,
   TriggerEventFilter,
   TriggerFilter,
@@ -78,6 +84,21 @@ export class WebhookTriggers {
   /** Has calls taken unsigned from now on. */
   async removeSecret(id: string, options?: RequestOptions): Promise<void> {
     await this.#api.delete(`${pathOf(id)}/secret`, options);
+  }
+
+  /** Runs a trigger's agent now, as its schedule would, and also without one. */
+  async run(id: string, run?: RunTrigger, options?: RequestOptions): Promise<Envelope<ExecutionWithAttempts>> {
+    return this.#api.post(`${pathOf(id)}/run`, run, options);
+  }
+
+  /** Says what would become of a call. Nothing is run and nothing recorded. */
+  async test(id: string, call: Spelt<TestTrigger>, options?: RequestOptions): Promise<Envelope<TestOutcome>> {
+    return this.#api.post(`${pathOf(id)}/test`, call, options);
+  }
+
+  /** Says what would become of the calls on record, such as under other options. Nothing is run and nothing recorded. */
+  async testSince(id: string, calls: TestSince, options?: RequestOptions): Promise<Envelope<TestSummary>> {
+    return this.#api.post(`${pathOf(id)}/test`, calls, options);
   }
 
   /** Gives a page of a trigger's events, also of one that was deleted. */

@@ -51,8 +51,25 @@ export interface TriggerOptions {
   expires_at?: string | null;
   /** Most bytes of a call's body, up to 26214400. */
   max_body_bytes?: number | null;
+  /** A CEL expression over `payload`, `headers`, `query` and `event`: calls for which it is false are not run. */
+  filter?: string | null;
+  /** Makes the agent's input of a call, in one of four languages. */
+  input_mapping?: { jq: string } | { cel: Record<string, string> } | { template: Record<string, string> } | { preset: string } | null;
+  /** Makes the trigger fire by itself. */
+  schedule?: Schedule | null;
   /** What servers newer than this library take. */
   [option: string]: unknown;
+}
+
+export interface Schedule {
+  /** Minute, hour, day of month, month, day of week; six fields begin with seconds. Or `@daily`, `@every 90s` … */
+  cron: string;
+  /** A name of the IANA database; UTC unless given. */
+  time_zone?: string;
+  /** The agent's input; `{}` unless given. */
+  payload?: unknown;
+  /** What happens to runs whose time passed while no server could make them; `once` unless given. */
+  missed?: "once" | "skip" | "all";
 }
 
 export interface Trigger {
@@ -73,6 +90,8 @@ export interface Trigger {
   /** Where to send calls with the token as `Authorization`. */
   url: string;
   options: TriggerOptions;
+  /** The next times of the schedule, up to 5. */
+  next_runs?: string[];
   /** Only in a view of the past. */
   deleted?: boolean;
   version: number;
@@ -114,6 +133,91 @@ export interface UpdateTrigger {
   agentId?: string | undefined;
   /** Merged key by key; null removes one. */
   options?: TriggerOptions | undefined;
+}
+
+export interface RunTrigger {
+  /** The agent's input; unless given that of the schedule, else `{}`. */
+  payload?: unknown;
+}
+
+/** What calls are tried with, beside themselves. */
+export interface TestConditions {
+  /** In place of the trigger's, key by key. */
+  options?: TriggerOptions | undefined;
+  /** Of the call; of calls on record, what is not on record of them. */
+  headers?: Record<string, string> | undefined;
+  query?: Record<string, string> | undefined;
+}
+
+/** A call to try: one that is given, with `payload`, or one on record, with `executionId`. */
+export interface TestTrigger extends TestConditions {
+  payload?: unknown;
+  /** As `X-Webhook-Signature` would have it, of the text that JSON.stringify makes of the payload. */
+  signature?: string | undefined;
+  /** Of a call on record; of one that was filtered its event's id. */
+  executionId?: string | undefined;
+}
+
+export interface TestSince extends TestConditions {
+  /** Try all calls on record since then, the newest first. */
+  since: Moment;
+  /** How many, 1 to 1000; 100 unless given. */
+  limit?: number | undefined;
+}
+
+/** What would become of a call. */
+export interface TestOutcome {
+  status: "accepted" | "filtered" | "refused";
+  /** `not_checked` for a call on record, whose signature is not kept. */
+  signature: "not_required" | "valid" | "invalid" | "not_given" | "not_checked";
+  /** An inactive trigger refuses all calls. */
+  is_active: boolean;
+  /** The sender's name for what happened. */
+  event?: string;
+  headers?: Record<string, string>;
+  query?: Record<string, string>;
+  /** What the agent would get. */
+  input?: unknown;
+  /** Why it would be refused. */
+  error?: TestError;
+}
+
+export interface TestError {
+  code: string;
+  message: string;
+  details?: Record<string, string>;
+}
+
+/** What would become of the calls on record. */
+export interface TestSummary {
+  since: string;
+  /** When the oldest came that was tried. */
+  until?: string;
+  examined: number;
+  /** False when there are more than `limit`, or than there was time for. */
+  complete: boolean;
+  accepted: number;
+  filtered: number;
+  refused: number;
+  /** Their bodies are gone. */
+  erased: number;
+  /** Of these something else would become than did. */
+  changed: number;
+  examples: TestExample[];
+  /** Why calls would be refused, the most frequent first. */
+  reasons?: { message: string; calls: number }[];
+}
+
+export interface TestExample {
+  /** The event's id, when the call was filtered. */
+  execution_id: string;
+  created_at: string;
+  was: "accepted" | "filtered";
+  would: "accepted" | "filtered" | "refused";
+  event?: string;
+  /** Left out above 4 KiB. */
+  input?: unknown;
+  error?: TestError;
 }
 
 export interface TriggerFilter extends Paging {
@@ -165,6 +269,10 @@ export interface Agent {
   retry: Retry;
   /** How many runs at one time; 0 is no bound. */
   max_concurrency: number;
+  /** The agent is called with a key or token, which is never shown. */
+  has_credential: boolean;
+  /** How it ends, if it has at least 16 characters. */
+  credential_hint?: string;
   status: "active" | "archived";
   created_by_id?: string;
   created_at: string;
@@ -233,6 +341,7 @@ export interface Execution {
   /** Such as `timeout`, `agent_failed`, `worker_lost`. */
   error_code?: string;
   metadata?: Record<string, string>;
+  token_usage?: TokenUsage;
   duration_ms?: number;
   /** The execution that this one repeats. */
   retry_of?: string;
@@ -245,6 +354,13 @@ export interface Execution {
   version: number;
   /** Of the event that created it. */
   position: number;
+}
+
+/** What a model counted for the attempt that succeeded. */
+export interface TokenUsage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
 }
 
 export interface ExecutionWithAttempts extends Execution {
@@ -320,8 +436,36 @@ export interface EventFilter extends TriggerEventFilter {
 export interface TailFilter extends Omit<EventFilter, keyof Paging | "after" | "until"> {
   /** The position of the last event that you have; 0 for all; what comes from now on unless given. */
   after?: number | undefined;
-  /** Seconds between two looks for more, above 0 and up to 3600; 1 unless given. */
+  /** Seconds between two looks for more where the log is not given as a stream, above 0 and up to 3600; 1 unless given. */
   interval?: number | undefined;
+}
+
+/** Calls of one minute that were refused alike. */
+export interface Rejection {
+  /** Absent without a known token, as `workspace_id` is. */
+  trigger_id?: string;
+  workspace_id?: string;
+  /** The code that the calls were refused with, such as `invalid_signature`. */
+  reason: string;
+  /** What the last of them was told. */
+  message: string;
+  /** How the token that was presented begins, if it could be one. */
+  token_prefix?: string;
+  /** The address, for IPv6 its /64; absent for the calls of many clients. */
+  client_ip?: string;
+  count: number;
+  first_at: string;
+  last_at: string;
+  /** The last call's. */
+  request_id?: string;
+}
+
+export interface RejectionFilter extends Paging {
+  triggerId?: string | undefined;
+  /** A code, such as `invalid_signature`. */
+  reason?: string | undefined;
+  since?: Moment | undefined;
+  until?: Moment | undefined;
 }
 
 export type Scope =
@@ -385,10 +529,20 @@ export interface Ignored {
   execution_id?: undefined;
 }
 
+/** A call that is on record and ran nothing, as the trigger's filter is against it. */
+export interface Filtered {
+  status: "filtered";
+  /** Of the event. */
+  id: string;
+  execution_id?: undefined;
+  trigger_id: string;
+  created_at: string;
+}
+
 /** What came of a webhook call. */
 export interface Fired {
   /** The execution that has ended, where `wait` was given and long enough; else what was accepted. */
-  data: Invocation | ExecutionWithAttempts | Ignored;
+  data: Invocation | ExecutionWithAttempts | Filtered | Ignored;
   /** The call had been accepted before, under the same idempotency key; nothing ran now. */
   replayed: boolean;
 }

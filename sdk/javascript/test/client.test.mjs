@@ -450,7 +450,9 @@ describe("listAll", () => {
 });
 
 describe("events.tail", { concurrency: true }, () => {
-  const urls = (server) => server.requests.map(({ url }) => url.replace("/api/v1/events?", ""));
+  const urls = (server) => server.requests.map(({ url }) => url.replace("/api/v1/events?", "")).filter((url) => !url.includes("/stream?"));
+  /** The answer of a server, or of a proxy, that has no streams. */
+  const noStream = refusal(404, "not_found");
 
   async function take(iterator, count) {
     const positions = [];
@@ -464,27 +466,27 @@ describe("events.tail", { concurrency: true }, () => {
   }
 
   test("goes on from a position, without waiting where there is more", async (t) => {
-    const server = await serve(t, pageOf([at(5), at(7)], "more"), pageOf([at(9)]));
+    const server = await serve(t, noStream, pageOf([at(5), at(7)], "more"), pageOf([at(9)]));
     assert.deepEqual(await take(clientOf(server).events.tail({ stream: "agent-1", after: 4, interval: 3600 }), 3), [5, 7, 9]);
     assert.deepEqual(urls(server), [4, 7].map((after) => `stream=agent-1&limit=100&after=${after}`));
   });
 
   test("waits where there is no more", async (t) => {
-    const server = await serve(t, pageOf([at(5)]), pageOf([]), pageOf([at(9)]));
+    const server = await serve(t, refusal(405, "method_not_allowed"), pageOf([at(5)]), pageOf([]), pageOf([at(9)]));
     assert.deepEqual(await take(clientOf(server).events.tail({ after: 4, interval: 0.2 }), 2), [5, 9]);
     assert.deepEqual(urls(server), [4, 5, 5].map((after) => `limit=100&after=${after}`));
-    const pauses = server.requests.slice(1).map((request, i) => request.at - server.requests[i].at);
+    const pauses = server.requests.slice(2).map((request, i) => request.at - server.requests[i + 1].at);
     assert.ok(pauses.every((pause) => pause >= 195), `${pauses} ms`);
   });
 
   test("begins with what comes from now on", async (t) => {
-    const server = await serve(t, pageOf([at(41)]), pageOf([at(42)]));
+    const server = await serve(t, pageOf([at(41)]), pageOf([]), pageOf([at(42)]));
     assert.deepEqual(await take(clientOf(server).events.tail({ type: "agent.updated" }), 1), [42]);
     assert.deepEqual(urls(server), ["limit=1", "type=agent.updated&limit=100&after=41"]);
   });
 
   test("outlasts a server that goes away", async (t) => {
-    const server = await serve(t, pageOf([at(1)]), "break", overloaded, pageOf([at(2)]));
+    const server = await serve(t, noStream, pageOf([at(1)]), "break", overloaded, pageOf([at(2)]));
     assert.deepEqual(await take(clientOf(server, { maxRetries: 0 }).events.tail({ after: 0, interval: 0.01 }), 2), [1, 2]);
     assert.deepEqual(urls(server).slice(1), Array(3).fill("limit=100&after=1"));
   });
@@ -495,7 +497,7 @@ describe("events.tail", { concurrency: true }, () => {
   });
 
   test("fails when the key is revoked", async (t) => {
-    const server = await serve(t, pageOf([at(1)]), refusal(401, "unauthorized"));
+    const server = await serve(t, noStream, pageOf([at(1)]), refusal(401, "unauthorized"));
     assert.ok((await failure(take(clientOf(server).events.tail({ after: 0, interval: 0.01 }), 2))) instanceof sdk.AuthenticationError);
   });
 
@@ -507,7 +509,7 @@ describe("events.tail", { concurrency: true }, () => {
   ]) {
     test(`ends without an error when it is aborted ${name}`, async (t) => {
       const aborter = new AbortController();
-      const server = await serve(t, ...answers);
+      const server = await serve(t, noStream, ...answers);
       const seen = [];
       for await (const { position } of clientOf(server).events.tail({ after: 0, interval: 3600 }, { signal: aborter.signal })) {
         seen.push(position);
@@ -518,6 +520,141 @@ describe("events.tail", { concurrency: true }, () => {
         }
       }
       assert.deepEqual(seen, [1]);
+    });
+  }
+
+  const encoder = new TextEncoder();
+  const streamed = (position, end = "\n") => [`id: ${position}`, "event: t", `data: ${JSON.stringify({ position, type: "t", name: "Grüße" })}`, "", ""].join(end);
+  const stillOpen = Symbol("still open");
+
+  /** A fetch that answers with streams, each of its pieces; what ends with stillOpen does not end. */
+  function streams(...bodies) {
+    const requests = [];
+    const fetch = async (url, { headers, signal }) => {
+      const request = { url: new URL(url), headers: new Headers(headers), left: false, at: performance.now() };
+      requests.push(request);
+      const answer = bodies[requests.length - 1];
+      if (answer instanceof Response) {
+        return answer;
+      }
+      signal.addEventListener("abort", () => (request.left = true));
+      const body = new ReadableStream({
+        start(controller) {
+          signal.addEventListener("abort", () => controller.error(signal.reason));
+        },
+        pull(controller) {
+          const piece = answer.shift();
+          if (piece === undefined) {
+            controller.close();
+          } else if (piece === stillOpen) {
+            return new Promise(() => {});
+          } else {
+            controller.enqueue(typeof piece === "string" ? encoder.encode(piece) : piece);
+          }
+        },
+      });
+      return new Response(body, { headers: { "Content-Type": "text/event-stream; charset=utf-8" } });
+    };
+    return { requests, client: new Hooktrail({ apiKey, baseUrl: "http://hooktrail.test", fetch, maxRetries: 0 }) };
+  }
+
+  test("reads a stream however it is cut", async () => {
+    const text = encoder.encode(
+      `: a comment\n\n${streamed(3)}${streamed(5, "\r\n")}${streamed(8, "\r")}id:9\n\nid:10\nretry: 5\ndata: {"position":\ndata:10}\n\nid: 12\ndata: {"posi`,
+    );
+    for (const size of [1, 2, 3, 7, 50, text.length]) {
+      const pieces = Array.from({ length: Math.ceil(text.length / size) }, (_, i) => text.slice(i * size, (i + 1) * size));
+      const { client, requests } = streams(pieces, [streamed(12), stillOpen]);
+      const names = [];
+      for await (const { position, name } of client.events.tail({ after: 2 })) {
+        names.push([position, name]);
+        if (position === 12) {
+          break;
+        }
+      }
+      assert.deepEqual(names, [[3, "Grüße"], [5, "Grüße"], [8, "Grüße"], [10, undefined], [12, "Grüße"]]);
+      assert.equal(requests[0].url.pathname + requests[0].url.search, "/api/v1/events/stream?after=2");
+      assert.equal(requests[0].headers.get("Last-Event-ID"), null);
+      assert.match(requests[0].headers.get("Accept"), /^text\/event-stream/);
+      assert.equal(requests[1].headers.get("Last-Event-ID"), "10");
+      assert.ok(requests[1].left, "who leaves the loop closes the stream");
+      assert.ok(requests[1].at - requests[0].at >= 200, "it does not begin again at once");
+    }
+  });
+
+  test("keeps its place by marks, and gives nothing twice", async () => {
+    const away = new Response("<html>", { status: 502 });
+    const { client, requests } = streams(["id: 7\n\n", streamed(9), "id: 4000\n\n"], away, [streamed(9), streamed(4001), stillOpen]);
+    assert.deepEqual(await take(client.events.tail({ after: 2, type: "t" }), 2), [9, 4001]);
+    for (const { url, headers } of requests.slice(1)) {
+      assert.equal(url.search, "?type=t&after=4000");
+      assert.equal(headers.get("Last-Event-ID"), "4000");
+    }
+  });
+
+  test("fails when a stream is refused", async () => {
+    const refused = Response.json({ error: { code: "unauthorized", message: "no" } }, { status: 401 });
+    const { client } = streams([streamed(3)], refused);
+    assert.ok((await failure(take(client.events.tail({ after: 2 }), 2))) instanceof sdk.AuthenticationError);
+  });
+
+  test("ends without an error, and at once, when a stream is aborted", async () => {
+    const aborter = new AbortController();
+    const { client, requests } = streams([streamed(3), stillOpen]);
+    setTimeout(() => aborter.abort(), 50);
+    const seen = [];
+    for await (const { position } of client.events.tail({ after: 2 }, { signal: aborter.signal })) {
+      seen.push(position);
+    }
+    assert.deepEqual(seen, [3]);
+    assert.ok(requests[0].left);
+  });
+});
+
+describe("a stream that falls silent", () => {
+  const hang = () => new Promise(() => {});
+
+  /** Answers with what begins so and then gives nothing more, and after it with a page. */
+  async function positions(t, begin) {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const urls = [];
+    const fetch = async (url, { signal }) => {
+      urls.push(url.replace(/.*v1/, ""));
+      if (urls.length > 1) {
+        return urls.length === 2 && begin ? new Response('id: 4\ndata: {"position": 4}\n\n', { headers: { "Content-Type": "text/event-stream" } }) : Response.json({ data: [{ position: 4 }], meta: {} });
+      }
+      const aborted = new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      if (begin === undefined) {
+        return aborted;
+      }
+      const body = new ReadableStream({ start: (controller) => void (begin && controller.enqueue(new TextEncoder().encode(begin)), aborted.catch((why) => controller.error(why))), pull: hang });
+      return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
+    };
+    const client = new Hooktrail({ apiKey, baseUrl: "http://hooktrail.test", fetch, maxRetries: 0 });
+    const next = client.events.tail({ after: 2 }).next();
+    let ended = false;
+    next.finally(() => (ended = true));
+    let seconds = 0;
+    for (; !ended && seconds < 120; seconds++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      t.mock.timers.tick(1000);
+    }
+    return { position: (await next).value.position, urls, seconds };
+  }
+
+  test("is opened again where it was", async (t) => {
+    const { position, urls, seconds } = await positions(t, "id: 3\n\n");
+    assert.equal(position, 4);
+    assert.deepEqual(urls, ["/events/stream?after=2", "/events/stream?after=3"]);
+    assert.ok(seconds >= 30 && seconds < 40, `${seconds} s`);
+  });
+
+  for (const [what, begin] of [["anything in it", ""], ["an answer", undefined]]) {
+    test(`is not asked for again if there never was ${what}`, async (t) => {
+      const { position, urls, seconds } = await positions(t, begin);
+      assert.equal(position, 4);
+      assert.deepEqual(urls, ["/events/stream?after=2", "/events?limit=100&after=2"]);
+      assert.ok(seconds >= 30 && seconds < 40, `${seconds} s`);
     });
   }
 });

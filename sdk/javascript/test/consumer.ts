@@ -12,6 +12,14 @@ export async function use(signal: AbortSignal): Promise<void> {
   const triggers: Trigger[] = (await client.webhookTriggers.list({ is_active: true, limit: 5 })).data;
   const lastUsed: string | undefined = triggers[0]!.last_used_at;
   await client.webhookTriggers.get("t", { asOf: new Date() });
+  const runs: string[] | undefined = (await client.webhookTriggers.update("t", { options: { schedule: { cron: "@daily" } } })).data.next_runs;
+  const run = await client.webhookTriggers.run("t", { payload: { n: 1 } });
+  const tokens: number | undefined = run.data.token_usage?.total_tokens;
+  const tried = await client.webhookTriggers.test("t", { execution_id: run.data.id, options: { input_mapping: { jq: "." } } });
+  const changed: number = (await client.webhookTriggers.testSince("t", { since: new Date(), limit: 5 })).data.changed;
+  for await (const { count, reason } of client.rejections.listAll({ triggerId: "t" })) {
+    console.log(count, reason, runs, tokens, tried.data.status, changed);
+  }
   const gone: void = await client.webhookTriggers.delete("t");
 
   const agent = await client.agents.create({ name: "n", runner: { kind: "http", url: "https://agents.example.com" }, inputSchema: { type: "object" } });

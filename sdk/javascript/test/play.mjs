@@ -27,7 +27,7 @@ const classes = {
   connection: sdk.APIConnectionError,
 };
 const ids = { agents: "agent_id", webhook_triggers: "trigger_id", executions: "execution_id", api_keys: "api_key_id" };
-const ofOne = ["get", "update", "delete", "execute", "rotate_token", "rotate_secret", "remove_secret", "events", "cancel", "retry", "report", "wait"];
+const ofOne = ["get", "update", "delete", "execute", "rotate_token", "rotate_secret", "remove_secret", "run", "test", "test_since", "events", "cancel", "retry", "report", "wait"];
 /** Methods that take nothing but the id. */
 const bare = ["agents.get", "executions.get", "executions.retry", "agents.delete", "webhook_triggers.delete", "api_keys.delete", "webhook_triggers.remove_secret"];
 /** How long an iterator that should give something may take, in milliseconds. */

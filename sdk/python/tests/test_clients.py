@@ -591,6 +591,7 @@ class Cases:
 
     async def test_events_are_followed(self):
         server = self.serve(
+            error(404, "not_found"),
             self.events(4, 5, more=True),
             self.events(6),
             self.events(),
@@ -609,19 +610,124 @@ class Cases:
         self.assertEqual([0.25, 0.25, 0.25], self.pauses)
         self.assertEqual(9, tail.position)
         query = "/api/v1/events?type=trigger.invoked&after={}&limit=100"
-        self.assertEqual([query.format(at) for at in (3, 5, 6, 6, 6)], [request.target for request in server.requests])
+        self.assertEqual(
+            [query.format(at) for at in (3, 5, 6, 6, 6)], [request.target for request in server.requests[1:]]
+        )
+        self.assertEqual("/api/v1/events/stream?type=trigger.invoked&after=3", server.requests[0].target)
 
     async def test_events_are_followed_from_now(self):
         for newest, start in ((self.events(17), 17), (self.events(), 0)):
-            server = self.serve(newest, self.events(start + 1, start + 2))
+            server = self.serve(newest, self.events(), self.events(start + 1, start + 2))
             client = await self.client(server)
             tail = client.events.tail(stop_after=2)
             self.assertIsNone(tail.position)
             self.assertEqual([start + 1, start + 2], [event["position"] for event in await entries(tail)])
             self.assertEqual(
-                ["limit=1", f"after={start}&limit=100"], [request.target.split("?")[1] for request in server.requests]
+                ["limit=1", f"after={start}", f"after={start}&limit=100"],
+                [request.target.split("?")[1] for request in server.requests],
             )
             self.assertEqual(start + 2, tail.position)
+
+    @staticmethod
+    def streamed(position, end=b"\n"):
+        event = json.dumps({"position": position, "type": "t"}).encode()
+        return end.join([b"id: %d" % position, b"event: t", b"data: " + event, b"", b""])
+
+    @staticmethod
+    def stream(*pieces, chunked=True, then=None):
+        """A stream that gives its pieces and ends, or goes on with a function of the connection."""
+
+        def write(connection):
+            head = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + head + b"\r\n")
+            for piece in pieces:
+                connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            if then:
+                then(connection)
+
+        return write
+
+    async def test_a_stream_is_read_however_it_is_cut(self):
+        text = b"".join(
+            (
+                b": a comment\n\n",
+                self.streamed(3),
+                self.streamed(5, b"\r\n"),
+                self.streamed(8, b"\r"),
+                b'id:9\n\nid:10\nretry: 5\ndata: {"position":\ndata:10}\n\nid: 12\ndata: {"posi',
+            )
+        )
+        for size in (1, 2, 3, 7, 50, len(text)):
+            for chunked in (True, False):
+                with self.subTest(size=size, chunked=chunked):
+                    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+                    server = self.serve(self.stream(*pieces, chunked=chunked), self.stream(self.streamed(12)))
+                    tail = (await self.client(server)).events.tail(after=2, stop_after=5)
+                    self.assertEqual([3, 5, 8, 10, 12], [event["position"] for event in await entries(tail)])
+                    first, second = server.requests
+                    self.assertEqual("/api/v1/events/stream?after=2", first.target)
+                    self.assertNotIn("last-event-id", first.headers)
+                    self.assertIn("text/event-stream", first.headers["accept"])
+                    self.assertEqual("10", second.headers["last-event-id"])
+
+    async def test_a_stream_keeps_its_place_by_marks(self):
+        server = self.serve(
+            self.stream(b"id: 7\n\n", self.streamed(9), b"id: 4000\n\n"),
+            error(503, "unavailable"),
+            self.stream(self.streamed(9), self.streamed(4001)),
+        )
+        tail = (await self.client(server)).events.tail(after=2, type="t", stop_after=2)
+        self.assertEqual([9, 4001], [event["position"] for event in await entries(tail)])
+        self.assertEqual(4001, tail.position)
+        for request in server.requests[1:]:
+            self.assertEqual("4000", request.headers["last-event-id"])
+            self.assertEqual("/api/v1/events/stream?type=t&after=4000", request.target)
+        self.assertTrue(self.pauses, "it does not begin again at once")
+
+    async def test_a_stream_that_falls_silent_is_opened_again(self):
+        gone = threading.Event()
+        self.addCleanup(gone.set)
+        server = self.serve(
+            self.stream(self.streamed(3), then=lambda _: gone.wait(PATIENCE)), self.stream(self.streamed(4))
+        )
+        tail = (await self.client(server)).events.tail(after=2, stop_after=2)
+        with mock.patch.object(sys.modules[type(tail).__module__], "SILENCE", 0.2):
+            self.assertEqual([3, 4], [event["position"] for event in await entries(tail)])
+        self.assertEqual("3", server.requests[1].headers["last-event-id"])
+
+    async def test_a_stream_that_never_gives_anything_is_none(self):
+        gone = threading.Event()
+        self.addCleanup(gone.set)
+
+        def hang(_connection):
+            gone.wait(PATIENCE)
+
+        for silent in (self.stream(then=hang), hang):
+            server = self.serve(silent, self.events(4))
+            tail = (await self.client(server)).events.tail(after=2, stop_after=1)
+            with mock.patch.object(sys.modules[type(tail).__module__], "SILENCE", 0.2):
+                self.assertEqual([4], [event["position"] for event in await entries(tail)])
+            self.assertEqual("/api/v1/events?after=2&limit=100", server.requests[1].target)
+
+    async def test_a_stream_that_is_refused_is_an_error(self):
+        server = self.serve(self.stream(self.streamed(3)), error(401, "unauthorized"))
+        tail = (await self.client(server)).events.tail(after=2)
+        self.assertEqual(3, (await following(tail))["position"])
+        with self.assertRaises(hooktrail.AuthenticationError):
+            await following(tail)
+
+    async def test_a_stream_that_is_left_is_closed(self):
+        def until_closed(connection):
+            connection.recv(1)
+
+        for leave in (lambda tail: tail.close(), lambda tail: None):
+            server = self.serve(self.stream(self.streamed(3), then=until_closed))
+            tail = (await self.client(server)).events.tail(after=2)
+            self.assertEqual(3, (await following(tail))["position"])
+            leave(tail)
+            del tail
+            await asyncio.sleep(0)  # in which the loop closes it
+            self.assertTrue(server.closed.acquire(timeout=PATIENCE))
 
     # Waiting.
 

@@ -3,7 +3,7 @@
 from typing import Optional
 
 from hooktrail import AsyncHooktrail, Hooktrail, Page, RateLimitError, sign, verify
-from hooktrail.types import Agent, Event, Execution, IssuedTrigger, Trigger
+from hooktrail.types import Agent, Event, Execution, IssuedTrigger, Rejection, TestOutcome, Trigger
 
 
 def main(client: Hooktrail) -> Optional[float]:
@@ -18,6 +18,10 @@ def main(client: Hooktrail) -> Optional[float]:
     executed: Execution = client.executions.wait(client.fire(token, {"n": 1})["data"]["id"], timeout=5)["data"]
     for event in client.events.tail(after=0, stop_after=1):
         position: int = event["position"]
+    run: Execution = client.webhook_triggers.run(issued["id"], payload={"n": 1})["data"]
+    tried: TestOutcome = client.webhook_triggers.test(issued["id"], payload={"n": 1})["data"]
+    refused: list[Rejection] = client.rejections.list(reason="invalid_signature")["data"]
+    tokens: int = run["token_usage"]["total_tokens"]
     removed: None = client.webhook_triggers.delete(trigger_id=issued["id"])  # type: ignore[func-returns-value]
     valid: bool = verify(b"{}", sign(b"{}", "a secret"), "a secret")
     try:
@@ -26,6 +30,7 @@ def main(client: Hooktrail) -> Optional[float]:
         return error.retry_after
     client.webhook_triggers.update("t", is_activ=False)  # type: ignore[call-arg]
     wrong: int = issued["token"]  # type: ignore[assignment]
+    print(tried["status"], refused, tokens)
     print(total, cursor, names, used, agents, executed, position, removed, valid, wrong)
     return None
 

@@ -12,10 +12,10 @@ import io
 import ssl
 import sys
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Optional, TypeVar
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Optional, TypeVar, Union
 
-from ._request import Answer, Endpoint, Request, collect
+from ._request import Answer, Endpoint, Request, collect, is_stream
 from ._transport import LONGEST_IDLE, MOST_IDLE, failure, is_quiet
 from .errors import APIConnectionError, APITimeoutError
 
@@ -24,6 +24,8 @@ T = TypeVar("T")
 sleep = asyncio.sleep
 
 _LONGEST_HEAD = 256 * 1024
+_MOST_AT_ONCE = 64 * 1024
+_BROKEN = (OSError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError, http.client.HTTPException)
 
 
 class AsyncTransport:
@@ -49,6 +51,30 @@ class AsyncTransport:
                 if not request.repeatable:
                     raise
         return await self._exchange(await self._connect(request, deadline), request, lines, deadline)
+
+    async def listen(
+        self, request: Request, lines: Sequence[tuple[str, str]], timeout: float, silence: float
+    ) -> Union[Stream, Answer]:
+        """Send a request for a stream, and give it, or the answer that came in its place.
+
+        Connecting, and the whole of such an answer, may take ``timeout`` seconds, and the stream
+        ``silence`` to begin.
+        """
+        connection = await self._connect(request, time.monotonic() + timeout)
+        opened = False
+        try:
+            head = await _within(time.monotonic() + silence, connection.ask(_message(self._endpoint, request, lines)))
+            _, status, reason, headers = head
+            if is_stream(status, headers):
+                opened = True
+                return Stream(self._endpoint, request, connection, connection.pieces(headers))
+            body, _ = await _within(time.monotonic() + timeout, connection.rest(status, headers))
+            return Answer(status, reason, headers, body)
+        except _BROKEN as error:
+            raise _failure(self._endpoint, request, error, sent=True) from error
+        finally:
+            if not opened:
+                connection.abort()
 
     async def close(self) -> None:
         idle, self._idle = self._idle, []
@@ -91,11 +117,9 @@ class AsyncTransport:
     ) -> Answer:
         kept = False
         try:
-            head = [f"{request.method} {self._endpoint.prefix}{request.target} HTTP/1.1".encode("ascii")]
-            head.extend(f"{name}: {value}".encode() for name, value in lines)
-            message = b"\r\n".join(head) + b"\r\n\r\n" + (request.body or b"")
+            message = _message(self._endpoint, request, lines)
             answer, kept = await _within(deadline, connection.exchange(message))
-        except (OSError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError, http.client.HTTPException) as error:
+        except _BROKEN as error:
             raise _failure(self._endpoint, request, error, sent=True) from error
         finally:  # also when the task is cancelled: nobody else may get the rest of the answer
             if kept:
@@ -103,6 +127,45 @@ class AsyncTransport:
             else:
                 connection.abort()
         return answer
+
+
+class Stream:
+    """An answer that goes on, on a connection of its own."""
+
+    def __init__(
+        self, endpoint: Endpoint, request: Request, connection: _Connection, pieces: AsyncIterator[bytes]
+    ) -> None:
+        self._endpoint = endpoint
+        self._request = request
+        self._connection = connection
+        self._pieces = pieces
+
+    async def read(self, silence: float) -> bytes:
+        """Give what comes next, within ``silence`` seconds; nothing is the end."""
+        try:
+            return await _within(time.monotonic() + silence, _next(self._pieces))
+        except _BROKEN as error:
+            raise _failure(self._endpoint, self._request, error, sent=True) from error
+
+    def drop(self) -> None:
+        """End it; the server need not be told."""
+        try:
+            self._connection.abort()
+        except RuntimeError:
+            pass  # the loop has ended, and the connection with it
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes:
+    try:
+        return await pieces.__anext__()
+    except StopAsyncIteration:
+        return b""
+
+
+def _message(endpoint: Endpoint, request: Request, lines: Sequence[tuple[str, str]]) -> bytes:
+    head = [f"{request.method} {endpoint.prefix}{request.target} HTTP/1.1".encode("ascii")]
+    head.extend(f"{name}: {value}".encode() for name, value in lines)
+    return b"\r\n".join(head) + b"\r\n\r\n" + (request.body or b"")
 
 
 def _failure(endpoint: Endpoint, request: Request, error: BaseException, *, sent: bool) -> APIConnectionError:
@@ -143,33 +206,60 @@ class _Connection:
             return False
         return is_quiet(self._writer.get_extra_info("socket").fileno())
 
-    async def exchange(self, message: bytes) -> tuple[Answer, bool]:
-        """Send a message and give its answer, and whether the connection can be used again."""
+    async def ask(self, message: bytes) -> tuple[str, int, str, dict[str, str]]:
+        """Send a message and give the head of its answer."""
         self._writer.write(message)
         try:
             await self._writer.drain()
         except ConnectionError:
             pass  # a server may answer, and close, before it has read all: its answer says why
         while True:
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            version, status, reason, headers = _parse(head)
-            if status >= 200:
-                break
-        length = headers.get("content-length", "")
+            head = _parse(await self._reader.readuntil(b"\r\n\r\n"))
+            if head[1] >= 200:
+                return head
+
+    async def rest(self, status: int, headers: dict[str, str]) -> tuple[bytes, bool]:
+        """Give the body of an answer, and whether its end was told apart from the connection's."""
         if status in (204, 304):
-            body, delimited = b"", True
-        elif headers.get("transfer-encoding", "").lower().endswith("chunked"):
-            body, delimited = await self._chunks(), True
-        elif length.isdecimal():
-            body, delimited = await self._reader.readexactly(int(length)), True
-        else:
-            body, delimited = await self._reader.read(), False
+            return b"", True
+        body = bytearray()
+        async for piece in self.pieces(headers):
+            body += piece
+        return bytes(body), _is_chunked(headers) or headers.get("content-length", "").isdecimal()
+
+    async def exchange(self, message: bytes) -> tuple[Answer, bool]:
+        """Send a message and give its answer, and whether the connection can be used again."""
+        version, status, reason, headers = await self.ask(message)
+        body, delimited = await self.rest(status, headers)
         options = [option.strip().lower() for option in headers.get("connection", "").split(",")]
         return Answer(status, reason, headers, body), delimited and version == "HTTP/1.1" and "close" not in options
 
-    async def _chunks(self) -> bytes:
+    async def pieces(self, headers: dict[str, str]) -> AsyncIterator[bytes]:
+        """Give the body of an answer as it comes."""
+        length = headers.get("content-length", "")
+        if _is_chunked(headers):
+            async for piece in self._chunks():
+                yield piece
+        elif length.isdecimal():
+            async for piece in self._exactly(int(length)):
+                yield piece
+        else:
+            while True:
+                piece = await self._reader.read(_MOST_AT_ONCE)
+                if not piece:
+                    return
+                yield piece
+
+    async def _exactly(self, size: int) -> AsyncIterator[bytes]:
+        while size > 0:
+            piece = await self._reader.read(min(size, _MOST_AT_ONCE))
+            if not piece:
+                raise asyncio.IncompleteReadError(b"", size)
+            size -= len(piece)
+            yield piece
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
         """Read a body in chunks (RFC 9112, section 7.1)."""
-        body = bytearray()
         while True:
             line = await self._reader.readuntil(b"\r\n")
             try:
@@ -180,12 +270,16 @@ class _Connection:
                 raise http.client.HTTPException("a chunk of the answer has no size")
             if size == 0:
                 break
-            body += await self._reader.readexactly(size)
+            async for piece in self._exactly(size):
+                yield piece
             if await self._reader.readexactly(2) != b"\r\n":
                 raise http.client.HTTPException("a chunk of the answer is longer than it says")
         while await self._reader.readuntil(b"\r\n") != b"\r\n":
             pass  # a trailer
-        return bytes(body)
+
+
+def _is_chunked(headers: dict[str, str]) -> bool:
+    return headers.get("transfer-encoding", "").lower().endswith("chunked")
 
 
 def _parse(head: bytes) -> tuple[str, int, str, dict[str, str]]:

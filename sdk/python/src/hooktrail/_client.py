@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, cast
 
-from ._transport import Transport, sleep
-from ._envelope import Envelope, Page
+from ._transport import Transport, Stream, sleep
+from ._envelope import Envelope, Page, Record
 from ._request import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
     NOT_GIVEN,
     Attempts,
     Endpoint,
@@ -29,7 +31,8 @@ from ._request import (
     understand,
 )
 from ._signing import sign
-from .errors import APIConnectionError, APIError, WaitTimeoutError
+from ._stream import SILENCE, Reader
+from .errors import APIConnectionError, APIError, APITimeoutError, WaitTimeoutError
 from .types import (
     Agent,
     APIKey,
@@ -40,6 +43,9 @@ from .types import (
     IssuedAPIKey,
     IssuedTrigger,
     Me,
+    Rejection,
+    TestOutcome,
+    TestSummary,
     Trigger,
     TriggerWithSecret,
     TriggerWithToken,
@@ -65,6 +71,7 @@ class Hooktrail:
     api_keys: APIKeys
     events: Events
     executions: Executions
+    rejections: Rejections
     webhook_triggers: WebhookTriggers
 
     def __init__(
@@ -93,6 +100,7 @@ class Hooktrail:
         self.api_keys = APIKeys(self)
         self.events = Events(self)
         self.executions = Executions(self)
+        self.rejections = Rejections(self)
         self.webhook_triggers = WebhookTriggers(self)
 
     def __repr__(self) -> str:
@@ -164,6 +172,31 @@ class Hooktrail:
                     raise
             sleep(pause)
 
+    def _listen(self, request: Request) -> Optional[Stream]:
+        """Open a stream; ``None`` says that the server, or a proxy before it, does not offer it."""
+        lines = request.lines(self._endpoint, self._api_key)
+        attempts = Attempts(request, self._max_retries)
+        while True:
+            try:
+                opened = self._transport.listen(request, lines, self._timeout, SILENCE)
+                if isinstance(opened, Stream):
+                    return opened
+                if opened.status in (200, 404, 405):
+                    return None
+                understand(opened, self._endpoint)
+                return None
+            except APITimeoutError as error:
+                if error.sent:  # something on the way holds back what is to be seen at once
+                    return None
+                pause = attempts.pause_after(error)
+                if pause is None:
+                    raise
+            except (APIConnectionError, APIError) as error:
+                pause = attempts.pause_after(error)
+                if pause is None:
+                    raise
+            sleep(pause)
+
     def _each(self, at: str, limit: int, **query: Any) -> Iterator[Any]:
         """Go through all pages of a list."""
         cursor = None
@@ -195,6 +228,9 @@ class WebhookTriggers(_Resource):
         options: Optional[Mapping[str, Any]] = None,
     ) -> Envelope[IssuedTrigger]:
         """Create a trigger. Its token, and its secret if there is one, are shown this once.
+
+        ``options`` narrow or widen what it takes; ``{"schedule": {"cron": "30 9 * * 1-5",
+        "time_zone": "Europe/Berlin"}}`` has it fire by itself.
 
         ``generate_secret`` makes a signing secret; ``secret`` brings one of your own, of 16 to
         256 bytes. Calls must be signed then.
@@ -309,6 +345,63 @@ class WebhookTriggers(_Resource):
         self._client._send(
             Request("DELETE", path("webhook-triggers", "{trigger_id}", "secret", trigger_id=trigger_id))
         )
+
+    def run(self, trigger_id: str, *, payload: Any = NOT_GIVEN) -> Envelope[Execution]:
+        """Run a trigger's agent now, as its schedule would, and also without one.
+
+        ``payload`` is the agent's input; left out it is that of the schedule, else ``{}``.
+        """
+        at = path("webhook-triggers", "{trigger_id}", "run", trigger_id=trigger_id)
+        return self._client._send(Request("POST", at, body=fields({"payload": payload}), repeatable=False))
+
+    def test(
+        self,
+        trigger_id: str,
+        *,
+        payload: Any = NOT_GIVEN,
+        headers: Optional[Mapping[str, str]] = None,
+        query: Optional[Mapping[str, str]] = None,
+        signature: Optional[str] = None,
+        execution_id: Optional[str] = None,
+        options: Optional[Mapping[str, Any]] = None,
+    ) -> Envelope[TestOutcome]:
+        """Tell what would become of a call; nothing is run and nothing recorded.
+
+        It is one that is given, with ``payload``, or one on record, with ``execution_id`` (of a
+        call that was filtered, its event's id). ``headers`` and ``query`` are those of the call.
+        ``signature`` is what X-Webhook-Signature would have, of the payload as compact JSON.
+        ``options`` take the place of the trigger's, by their names.
+        """
+        body = fields(
+            {"payload": payload},
+            headers=headers,
+            query=query,
+            signature=signature,
+            execution_id=execution_id,
+            options=options,
+        )
+        at = path("webhook-triggers", "{trigger_id}", "test", trigger_id=trigger_id)
+        return self._client._send(Request("POST", at, body=body))
+
+    def test_since(
+        self,
+        trigger_id: str,
+        *,
+        since: Moment,
+        limit: Optional[int] = None,
+        options: Optional[Mapping[str, Any]] = None,
+        headers: Optional[Mapping[str, str]] = None,
+        query: Optional[Mapping[str, str]] = None,
+    ) -> Envelope[TestSummary]:
+        """Tell what would become of the calls on record ``since`` a time, such as under other
+        ``options``; nothing is run and nothing recorded.
+
+        The newest are tried first, ``limit`` of them: 1 to 1000, by default 100. ``headers`` and
+        ``query`` are what is not on record of them.
+        """
+        body = fields({}, since=since, limit=limit, options=options, headers=headers, query=query)
+        at = path("webhook-triggers", "{trigger_id}", "test", trigger_id=trigger_id)
+        return self._client._send(Request("POST", at, body=body))
 
     def events(
         self,
@@ -621,8 +714,10 @@ class Events(_Resource):
         """Follow the log, in its order: from behind the position ``after``, or else from what is
         new when the first event is asked for.
 
-        It goes on for ever, unless ``stop_after`` says how many events to give. Once it has caught
-        up it asks every ``poll_interval`` seconds. Its ``position`` is the place to resume from.
+        It goes on for ever, unless ``stop_after`` says how many events to give. Events come as
+        they are recorded, by a stream that is opened again where it breaks; where a server or a
+        proxy does not offer it, the log is asked for every ``poll_interval`` seconds. Its
+        ``position`` is the place to resume from; ``close`` ends it.
         """
         if not poll_interval > 0:
             raise ValueError("poll_interval must be more than 0 seconds")
@@ -647,14 +742,32 @@ class EventTail:
         self._position = after
         self._left = stop_after
         self._poll_interval = poll_interval
-        self._fetched: deque[Event] = deque()
+        self._fetched: deque[tuple[int, Optional[Event]]] = deque()
         self._caught_up = False
+        self._stream: Optional[Stream] = None
+        self._reader = Reader()
+        self._resumes = False
+        self._begun = False
+        self._breaks = 0
+        self._polls = False
 
     @property
     def position(self) -> Optional[int]:
-        """The position of the last event that was given: resume with ``tail(after=position)``.
-        ``None`` before the start, if that was to be the log's end."""
+        """Resume with ``tail(after=position)``: where the last event was that was given, or
+        further on, if the server has said that no more are before there. ``None`` before the
+        start, if that was to be the log's end."""
         return self._position
+
+    def close(self) -> None:
+        """End the connection that it has. Asked for the next event, it opens another."""
+        if self._stream is not None:
+            self._stream.drop()
+            self._stream = None
+        self._fetched.clear()
+
+    def __del__(self) -> None:
+        if getattr(self, "_stream", None) is not None:
+            self.close()
 
     def __iter__(self) -> EventTail:
         return self
@@ -665,17 +778,111 @@ class EventTail:
         if self._position is None:
             newest = (self._events.list(limit=1))["data"]
             self._position = newest[0]["position"] if newest else 0
-        while not self._fetched:
-            if self._caught_up:
-                sleep(self._poll_interval)
-            page = self._events.list(after=self._position, limit=100, **self._filters)
-            self._caught_up = page.next_cursor is None
-            self._fetched.extend(page["data"])
-        event = self._fetched.popleft()
-        self._position = event["position"]
-        if self._left is not None:
-            self._left -= 1
-        return event
+        while True:
+            while self._fetched:
+                position, event = self._fetched.popleft()
+                if position <= self._position:
+                    continue
+                self._position = position
+                if event is None:
+                    continue
+                if self._left is not None:
+                    self._left -= 1
+                    if self._left <= 0:
+                        self.close()
+                return event
+            if self._polls:
+                self._poll()
+            else:
+                self._listen()
+
+    def _poll(self) -> None:
+        if self._caught_up:
+            sleep(self._poll_interval)
+        page = self._events.list(after=self._position, limit=100, **self._filters)
+        self._caught_up = page.next_cursor is None
+        self._fetched.extend((event["position"], event) for event in page["data"])
+
+    def _listen(self) -> None:
+        """Take what comes by the stream, or open it."""
+        if self._stream is None:
+            if self._breaks:
+                sleep(min(FIRST_PAUSE * 2 ** (self._breaks - 1), LONGEST_PAUSE))
+            self._stream = self._events._client._listen(self._request())
+            self._polls = self._stream is None
+            self._reader, self._begun = Reader(), False
+            return
+        self._resumes = True
+        stream, self._stream = self._stream, None
+        try:
+            piece = stream.read(SILENCE)
+            if piece:
+                messages = self._reader.feed(piece)
+                self._stream = stream
+                self._begun = True
+                self._breaks = 0 if messages else self._breaks
+                self._fetched.extend(
+                    (position, None if event is None else cast(Event, Record(event))) for position, event in messages
+                )
+                return
+        except APITimeoutError:
+            # What has never come is held back on the way.
+            self._polls = not self._begun
+        except APIConnectionError:
+            pass
+        finally:  # also when it is interrupted: there may be half a piece
+            if self._stream is None:
+                stream.drop()
+        self._breaks += 1
+
+    def _request(self) -> Request:
+        headers = {"Accept": "text/event-stream, application/json"}
+        if self._resumes:
+            headers["Last-Event-ID"] = str(self._position)
+        return Request("GET", path("events", "stream"), {**self._filters, "after": self._position}, headers=headers)
+
+
+class Rejections(_Resource):
+    """Webhook calls that were refused; alike ones of a minute are one entry with a count."""
+
+    def list(
+        self,
+        *,
+        trigger_id: Optional[str] = None,
+        reason: Optional[str] = None,
+        since: Optional[Moment] = None,
+        until: Optional[Moment] = None,
+        page: Optional[int] = None,
+        limit: Optional[int] = None,
+        cursor: Optional[str] = None,
+    ) -> Page[Rejection]:
+        """Give a page of the rejections, the latest first; ``reason`` is the code that the calls
+        were refused with, such as ``invalid_signature``."""
+        query = {
+            "trigger_id": trigger_id,
+            "reason": reason,
+            "since": since,
+            "until": until,
+            "page": page,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return self._client._send(Request("GET", path("rejections"), query))
+
+    def list_all(
+        self,
+        *,
+        trigger_id: Optional[str] = None,
+        reason: Optional[str] = None,
+        since: Optional[Moment] = None,
+        until: Optional[Moment] = None,
+        limit: int = 100,
+    ) -> Iterator[Rejection]:
+        """Go through all rejections, the latest first."""
+        for entry in self._client._each(
+            path("rejections"), limit, trigger_id=trigger_id, reason=reason, since=since, until=until
+        ):
+            yield entry
 
 
 class APIKeys(_Resource):

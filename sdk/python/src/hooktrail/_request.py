@@ -95,9 +95,10 @@ class Request:
         lines = [
             ("Host", endpoint.authority),
             ("User-Agent", _USER_AGENT),
-            ("Accept", "application/json"),
             ("Accept-Encoding", "identity"),
         ]
+        if "Accept" not in self.headers:
+            lines.append(("Accept", "application/json"))
         if "Authorization" not in self.headers:
             if not api_key:
                 raise HooktrailError("no API key: pass api_key or set HOOKTRAIL_API_KEY (only fire works without)")
@@ -194,6 +195,10 @@ def collect(lines: Sequence[tuple[str, str]]) -> dict[str, str]:
         name = name.lower()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
+
+
+def is_stream(status: int, headers: Mapping[str, str]) -> bool:
+    return status == 200 and headers.get("content-type", "").split(";")[0].strip().lower() == "text/event-stream"
 
 
 def understand(answer: Answer, endpoint: Endpoint) -> Envelope[Any]:

@@ -11,9 +11,9 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Optional, cast
+from typing import Any, Optional, Union, cast
 
-from ._request import Answer, Endpoint, Request, collect
+from ._request import Answer, Endpoint, Request, collect, is_stream
 from .errors import APIConnectionError, APITimeoutError
 
 sleep = time.sleep
@@ -48,6 +48,32 @@ class Transport:
                 if not request.repeatable:
                     raise
         return self._exchange(self._connect(request, deadline), request, lines, deadline)
+
+    def listen(
+        self, request: Request, lines: Sequence[tuple[str, str]], timeout: float, silence: float
+    ) -> Union[Stream, Answer]:
+        """Send a request for a stream, and give it, or the answer that came in its place.
+
+        Connecting, and the whole of such an answer, may take ``timeout`` seconds, and the stream
+        ``silence`` to begin.
+        """
+        connection = self._connect(request, time.monotonic() + timeout)
+        opened = False
+        try:
+            connection.deadline.at = time.monotonic() + silence
+            connection.ask(self._endpoint, request, lines)
+            response = connection.getresponse()
+            headers = collect(response.getheaders())
+            if is_stream(response.status, headers):
+                opened = True
+                return Stream(self._endpoint, request, connection, response)
+            connection.deadline.at = time.monotonic() + timeout
+            return Answer(response.status, response.reason, headers, response.read())
+        except (OSError, http.client.HTTPException) as error:
+            raise failure(self._endpoint, request, error, sent=True) from error
+        finally:
+            if not opened:
+                connection.close()
 
     def close(self) -> None:
         with self._lock:
@@ -92,15 +118,7 @@ class Transport:
         kept = False
         try:
             connection.deadline.at = deadline
-            connection.putrequest(
-                request.method, self._endpoint.prefix + request.target, skip_host=True, skip_accept_encoding=True
-            )
-            for name, value in lines:
-                connection.putheader(name, value.encode())
-            try:
-                connection.endheaders(request.body)
-            except ConnectionError:
-                pass  # a server may answer, and close, before it has read all: its answer says why
+            connection.ask(self._endpoint, request, lines)
             with connection.getresponse() as response:
                 body = response.read()
                 answer = Answer(response.status, response.reason, collect(response.getheaders()), body)
@@ -113,6 +131,31 @@ class Transport:
             else:
                 connection.close()
         return answer
+
+
+class Stream:
+    """An answer that goes on, on a connection of its own."""
+
+    def __init__(
+        self, endpoint: Endpoint, request: Request, connection: _Connection, response: http.client.HTTPResponse
+    ) -> None:
+        self._endpoint = endpoint
+        self._request = request
+        self._connection = connection
+        self._response = response
+
+    def read(self, silence: float) -> bytes:
+        """Give what comes next, within ``silence`` seconds; nothing is the end."""
+        self._connection.deadline.at = time.monotonic() + silence
+        try:
+            return self._response.read1(64 * 1024)
+        except (OSError, http.client.HTTPException) as error:
+            raise failure(self._endpoint, self._request, error, sent=True) from error
+
+    def drop(self) -> None:
+        """End it; the server need not be told."""
+        self._response.close()
+        self._connection.close()
 
 
 def failure(endpoint: Endpoint, request: Request, error: BaseException, *, sent: bool) -> APIConnectionError:
@@ -171,6 +214,15 @@ class _Connection(http.client.HTTPConnection):
             raise
         self._bounded = _BoundedSocket(made, self.deadline)
         self.sock = cast(socket.socket, self._bounded)
+
+    def ask(self, endpoint: Endpoint, request: Request, lines: Sequence[tuple[str, str]]) -> None:
+        self.putrequest(request.method, endpoint.prefix + request.target, skip_host=True, skip_accept_encoding=True)
+        for name, value in lines:
+            self.putheader(name, value.encode())
+        try:
+            self.endheaders(request.body)
+        except ConnectionError:
+            pass  # a server may answer, and close, before it has read all: its answer says why
 
     def is_quiet(self) -> bool:
         """Whether the server has neither closed an idle connection nor sent anything on it."""

@@ -42,6 +42,7 @@ class _Trigger(TypedDict):
 class Trigger(_Trigger, total=False):
     last_used_at: str
     created_by_id: str
+    next_runs: list[str]
     deleted: bool
 
 
@@ -64,11 +65,87 @@ class IssuedTrigger(TriggerWithToken, total=False):
     secret: str
 
 
+class _TestError(TypedDict):
+    code: str
+    message: str
+
+
+class TestError(_TestError, total=False):
+    """Why a call would be refused."""
+
+    details: dict[str, str]
+
+
+class _TestOutcome(TypedDict):
+    status: str
+    signature: str
+    is_active: bool
+
+
+class TestOutcome(_TestOutcome, total=False):
+    """What would become of a call. ``status`` is one of accepted, filtered, refused; ``signature``
+    of not_required, valid, invalid, not_given, not_checked; ``input`` is what the agent would get."""
+
+    event: str
+    headers: dict[str, str]
+    query: dict[str, str]
+    input: Any
+    error: TestError
+
+
+class _TestExample(TypedDict):
+    execution_id: str
+    created_at: str
+    was: str
+    would: str
+
+
+class TestExample(_TestExample, total=False):
+    """A call of which something else would become than did."""
+
+    event: str
+    input: Any
+    error: TestError
+
+
+class TestReason(TypedDict):
+    message: str
+    calls: int
+
+
+class _TestSummary(TypedDict):
+    since: str
+    examined: int
+    complete: bool
+    accepted: int
+    filtered: int
+    refused: int
+    erased: int
+    changed: int
+    examples: list[TestExample]
+
+
+class TestSummary(_TestSummary, total=False):
+    """What would become of the calls on record: ``changed`` counts those of which something else
+    would become than did. ``complete`` is false when there are more than were tried."""
+
+    until: str
+    reasons: list[TestReason]
+
+
 class Runner(TypedDict, total=False):
     kind: str
     url: str
     headers: dict[str, str]
     command: list[str]
+    base_url: str
+    model: str
+    system: str
+    prompt: str
+    temperature: float
+    max_tokens: int
+    max_completion_tokens: int
+    response_format: str
 
 
 class Retry(TypedDict, total=False):
@@ -86,6 +163,7 @@ class _Agent(TypedDict):
     timeout_seconds: int
     retry: Retry
     max_concurrency: int
+    has_credential: bool
     status: str
     created_at: str
     updated_at: str
@@ -96,6 +174,7 @@ class Agent(_Agent, total=False):
     type: str
     description: str
     input_schema: Any
+    credential_hint: str
     created_by_id: str
 
 
@@ -117,6 +196,14 @@ class Attempt(_Attempt, total=False):
     error: str
     error_code: str
     retry_at: str
+
+
+class TokenUsage(TypedDict):
+    """What a model counted for the attempt that succeeded."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
 
 
 class _Execution(TypedDict):
@@ -142,6 +229,7 @@ class Execution(_Execution, total=False):
     error: str
     error_code: str
     metadata: dict[str, str]
+    token_usage: TokenUsage
     duration_ms: int
     retry_of: str
     started_at: str
@@ -156,7 +244,8 @@ class _Invocation(TypedDict):
 
 class Invocation(_Invocation, total=False):
     """What a webhook call gave: an execution that is pending, or with ``wait`` one that has
-    ended; from a trigger that answers so while it is inactive, ``ignored`` with a reason."""
+    ended; ``filtered`` where the trigger's filter is against it; from a trigger that answers so
+    while it is inactive, ``ignored`` with a reason."""
 
     id: str
     execution_id: str
@@ -190,6 +279,25 @@ class Event(_Event, total=False):
     traceparent: str
     causation_id: str
     correlation_id: str
+
+
+class _Rejection(TypedDict):
+    reason: str
+    message: str
+    count: int
+    first_at: str
+    last_at: str
+
+
+class Rejection(_Rejection, total=False):
+    """Calls of one minute that were refused alike; ``message`` and ``request_id`` are the last
+    one's. Without a known token there is no trigger."""
+
+    trigger_id: str
+    workspace_id: str
+    token_prefix: str
+    client_ip: str
+    request_id: str
 
 
 class _APIKey(TypedDict):
