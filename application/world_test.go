@@ -154,9 +154,10 @@ func (w *world) listen(db *database.DB, appended *application.Broadcast) {
 
 // recorder is the metrics that a test looks at.
 type recorder struct {
-	mu       sync.Mutex
-	invoked  []string
-	attempts []string
+	mu         sync.Mutex
+	invoked    []string
+	attempts   []string
+	deliveries []string
 }
 
 func (r *recorder) Invoked(outcome string) {
@@ -169,6 +170,12 @@ func (r *recorder) AttemptEnded(runner, outcome string, _ time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.attempts = append(r.attempts, runner+" "+outcome)
+}
+
+func (r *recorder) Delivered(outcome string, _ time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deliveries = append(r.deliveries, outcome)
 }
 
 func (r *recorder) AttemptStarted(time.Duration) {}
