@@ -16,6 +16,7 @@ import (
 
 	"hooktrail/adapters/database"
 	"hooktrail/adapters/database/databasetest"
+	"hooktrail/adapters/deliveries"
 	"hooktrail/adapters/eventstore"
 	"hooktrail/adapters/keyring"
 	"hooktrail/adapters/ratelimit"
@@ -119,6 +120,7 @@ func (w *world) replica(changes ...func(*setup)) *replica {
 		config: application.Config{WorkspaceID: w.workspace, PublicURL: publicURL, DefaultRunner: agent.RunnerEcho, MaxBodyBytes: 1000},
 		parts: application.Dependencies{
 			Store: store, Views: models, Queue: workqueue.New(db, store, w.clock.now), Secrets: ring,
+			Deliveries: deliveries.New(db, w.clock.now), Sender: runner.NewSender(runner.HTTPConfig{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}),
 			Runner: runner.Set{agent.RunnerEcho: runner.Echo{}}, Limiter: ratelimit.NewMemory(w.clock.now, 0),
 			Logger: slog.New(slog.NewTextHandler(r.logs, nil)), Now: w.clock.now, NewID: func() string { return ksuid.New().String() },
 			Random: rand.Reader, Jitter: func() float64 { return 0.5 }, Observe: r.metrics, Appended: appended, Due: application.NewBroadcast(),
