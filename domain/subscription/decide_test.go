@@ -34,7 +34,9 @@ func TestGoodSettings(t *testing.T) {
 		"plain":            func(*subscription.Settings) {},
 		"http and a query": func(s *subscription.Settings) { s.URL = "http://[2001:db8::1]:8080/?a=b" },
 		"types":            func(s *subscription.Settings) { s.Types = []string{"trigger.invoked", "execution.*", "api_k*", "*"} },
-		"streams":          func(s *subscription.Settings) { s.Streams = []string{"trigger-2nJvP0dX", "api_key-*", "execution-2n*", "*"} },
+		"streams": func(s *subscription.Settings) {
+			s.Streams = []string{"trigger-2nJvP0dX", "api_key-*", "execution-2n*", "*"}
+		},
 		"ids":              func(s *subscription.Settings) { s.TriggerID, s.AgentID = "2nJvP0dX", "2nJvP0dY" },
 		"the longest name": func(s *subscription.Settings) { s.Name = strings.Repeat("ü", 200) },
 	} {

@@ -32,7 +32,7 @@ func TestWorkspacesAreApart(t *testing.T) {
 		a.must(t, 201, &told, "POST", subscriptions, `{"name": "S", "url": "https://receiver.example.com", "is_active": false}`)
 		own := map[string]string{
 			subscriptions: told.ID,
-			triggers: made.ID, "/api/v1/triggers": made.ID, agents: known["agent"], executions: known["execution"], apiKeys: mine.APIKey.ID,
+			triggers:      made.ID, "/api/v1/triggers": made.ID, agents: known["agent"], executions: known["execution"], apiKeys: mine.APIKey.ID,
 		}
 		for path, item := range a.contract.document.Paths.Map() {
 			if !strings.Contains(path, "{id}") {
