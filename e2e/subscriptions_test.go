@@ -5,6 +5,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -204,5 +207,44 @@ func TestSubscriptionsOverReplicas(t *testing.T) {
 		awaitCount(t, &to.taken, 41)
 		t.Logf("taken over after %s", time.Since(began))
 		two.stop()
+	})
+}
+
+// TestSubscriptionsPage runs the receiver that docs/subscriptions.md shows.
+func TestSubscriptionsPage(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store) {
+		page, err := os.ReadFile("../docs/subscriptions.md")
+		require.NoError(t, err)
+		_, rest, found := strings.Cut(string(page), "```go\n")
+		require.True(t, found, "the page shows a receiver")
+		shown, _, _ := strings.Cut(rest, "```")
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(shown), 0o600))
+		receiver := filepath.Join(dir, "receiver")
+		built, err := exec.Command("go", "build", "-o", receiver, filepath.Join(dir, "main.go")).CombinedOutput()
+		require.NoError(t, err, "%s", built)
+
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		addr := listener.Addr().String()
+		require.NoError(t, listener.Close())
+		service := s.serve(t, reachable)
+		made := read[subscriptionData](t, service.api(http.StatusCreated, http.MethodPost, "/api/v1/subscriptions",
+			`{"name": "page", "url": "http://`+addr+`", "types": ["execution.completed"]}`))
+
+		printed := newOutput()
+		cmd := exec.Command(receiver)
+		cmd.Env, cmd.Stdout, cmd.SysProcAttr = []string{"SECRET=" + made.Secret, "ADDR=" + addr}, printed, dieWithParent()
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		forged := newClient(t, "http://"+addr, "")
+		eventually(t, func() bool {
+			a, err := forged.try(http.MethodPost, "/", `{}`, "Webhook-Id", "x", "Webhook-Timestamp", "1", "Webhook-Signature", "v1,x")
+			return err == nil && a.status == http.StatusUnauthorized
+		}, "the receiver takes what is not signed, or nothing")
+		id := service.accepted(service.echoTrigger().Token, `{}`)
+		eventually(t, func() bool { return strings.Contains(printed.String(), `"subject":"execution-`+id+`"`) }, "the receiver has not printed the event: %s", printed)
+		require.NotContains(t, printed.String(), ": {}\n")
+		service.stop()
 	})
 }
