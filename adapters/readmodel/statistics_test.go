@@ -46,7 +46,7 @@ func (w *world) followStatistics() (stop func()) {
 
 const (
 	counted = "SELECT 'trigger-' || trigger_id AS stream, invocations AS n, last_used_at AS at FROM trigger_statistics ORDER BY 1"
-	inLog   = "SELECT stream, count(*) AS n, max(recorded_at) AS at FROM events WHERE fact GROUP BY stream ORDER BY 1"
+	inLog   = "SELECT stream, count(*) AS n, max(recorded_at) AS at FROM events WHERE type = 'trigger.invoked' GROUP BY stream ORDER BY 1"
 )
 
 // counts reads how often each stream was invoked, by one of the queries.
