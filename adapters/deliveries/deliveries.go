@@ -115,8 +115,10 @@ func (s *Deliveries) update(ctx context.Context, d application.Delivery, set str
 	changed := false
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
 		changed = false
-		tx.Exec("INSERT INTO subscription_deliveries (subscription_id, position, version, progress, revision, owner, lease_until, served_at)"+
-			" VALUES (?, ?, ?, '{}', 0, '', 0, 0) ON CONFLICT (subscription_id) DO NOTHING", d.Subscription.ID, int64(d.Position), d.Version)
+		if d.Revision == 0 { // else it was deleted if it is not there
+			tx.Exec("INSERT INTO subscription_deliveries (subscription_id, position, version, progress, revision, owner, lease_until, served_at)"+
+				" VALUES (?, ?, ?, '{}', 0, '', 0, 0) ON CONFLICT (subscription_id) DO NOTHING", d.Subscription.ID, int64(d.Position), d.Version)
+		}
 		tx.Query(func(scan database.Scan) error {
 			changed = true
 			return scan(&d.Revision)
@@ -185,12 +187,12 @@ func (s *Deliveries) exec(ctx context.Context, what, query string, args ...any) 
 
 // Renew extends the lease on all that an owner has.
 func (s *Deliveries) Renew(ctx context.Context, owner string, lease time.Duration) error {
-	return s.exec(ctx, "keep the lease on deliveries", "UPDATE subscription_deliveries SET lease_until = "+s.db.Dialect.Now+" + ? WHERE owner = ?", lease.Microseconds(), owner)
+	return s.exec(ctx, "keep the lease on deliveries", "UPDATE subscription_deliveries SET lease_until = "+s.db.Dialect.Now+" + ? WHERE owner = ? AND owner <> ''", lease.Microseconds(), owner)
 }
 
 // Release gives back all that an owner has.
 func (s *Deliveries) Release(ctx context.Context, owner string) error {
-	return s.exec(ctx, "end the lease on deliveries", "UPDATE subscription_deliveries SET owner = '', lease_until = 0 WHERE owner = ?", owner)
+	return s.exec(ctx, "end the lease on deliveries", "UPDATE subscription_deliveries SET owner = '', lease_until = 0 WHERE owner = ? AND owner <> ''", owner)
 }
 
 // ReleaseAll gives back what everybody has, where it is known that nobody is left.

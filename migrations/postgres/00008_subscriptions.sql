@@ -21,3 +21,4 @@ CREATE TABLE subscription_deliveries (
     lease_until     BIGINT NOT NULL,
     served_at       BIGINT NOT NULL
 ) WITH (fillfactor = 70);
+CREATE INDEX subscription_deliveries_owned ON subscription_deliveries (owner) WHERE owner <> ''; -- what a process delivers

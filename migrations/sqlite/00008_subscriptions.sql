@@ -21,3 +21,4 @@ CREATE TABLE subscription_deliveries (
     lease_until     INTEGER NOT NULL,
     served_at       INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX subscription_deliveries_owned ON subscription_deliveries (owner) WHERE owner <> ''; -- what a process delivers

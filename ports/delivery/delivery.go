@@ -52,7 +52,7 @@ type loop struct {
 	logger    *slog.Logger
 
 	mu      sync.Mutex
-	serving map[string]bool // by subscription
+	serving map[string]bool // by subscription: whether it was to be served again meanwhile
 	freed   chan struct{}   // something to send may be left, or a place has become free
 	runs    sync.WaitGroup
 }
@@ -152,20 +152,24 @@ func (l *loop) start(ctx context.Context, d application.Delivery) {
 	id := d.Subscription.ID
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.serving[id] || len(l.serving) >= l.config.Concurrency {
+	if _, served := l.serving[id]; served {
+		l.serving[id] = true
 		return
 	}
-	l.serving[id] = true
+	if len(l.serving) >= l.config.Concurrency {
+		return
+	}
+	l.serving[id] = false
 	l.runs.Go(func() {
 		more, err := l.deliverer.Deliver(ctx, d)
 		if err != nil && ctx.Err() == nil {
 			l.logger.Warn("the delivery of events was broken off", "subscription_id", id, "error", err)
 		}
 		l.mu.Lock()
-		crowded := len(l.serving) >= l.config.Concurrency
+		more = more || l.serving[id] || len(l.serving) >= l.config.Concurrency
 		delete(l.serving, id)
 		l.mu.Unlock()
-		if err == nil && (more || crowded) {
+		if err == nil && more {
 			select {
 			case l.freed <- struct{}{}:
 			default:
