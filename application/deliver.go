@@ -31,10 +31,10 @@ type Delivery struct {
 
 // Deliveries keeps how far each subscription has been delivered, and who delivers it.
 type Deliveries interface {
-	// Waiting lists the active subscriptions that nobody delivers and that have events before them
-	// which may be sent at that time, those first that were not served for longest. next is when a
-	// failing one comes due; zero when none does.
-	Waiting(ctx context.Context, now time.Time) (waiting []Delivery, next time.Time, err error)
+	// Waiting lists the active subscriptions that nobody but the owner delivers and that have events
+	// before them which may be sent at that time, those first that were not served for longest.
+	// next is when a failing one comes due; zero when none does.
+	Waiting(ctx context.Context, owner string, now time.Time) (waiting []Delivery, next time.Time, err error)
 	// Get gives one that is not deleted.
 	Get(ctx context.Context, workspace, id string) (Delivery, bool, error)
 	// Claim takes a delivery for an owner, for as long as the lease is renewed. Error:
@@ -160,9 +160,10 @@ func (d *Deliverer) leased() bool {
 // Close gives back what is being delivered.
 func (d *Deliverer) Close(ctx context.Context) error { return d.app.Deliveries.Release(ctx, d.owner) }
 
-// Waiting lists what may be delivered, and tells when more may be.
+// Waiting lists what may be delivered, and tells when more may be. What this process delivers at
+// the moment is among it: it also has what it could not give back.
 func (d *Deliverer) Waiting(ctx context.Context) ([]Delivery, time.Time, error) {
-	return d.app.Deliveries.Waiting(ctx, d.app.Now())
+	return d.app.Deliveries.Waiting(ctx, d.owner, d.app.Now())
 }
 
 // position is from where on a delivery has to be looked for.

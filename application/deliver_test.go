@@ -573,6 +573,76 @@ func TestWhoLostItsLeaseSavesNothing(t *testing.T) {
 	})
 }
 
+// forgetful deliveries lose what they are to save, as often as it says.
+type forgetful struct {
+	application.Deliveries
+
+	mu   sync.Mutex
+	lose int
+}
+
+func (f *forgetful) Save(ctx context.Context, d application.Delivery, release bool) (application.Delivery, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lose > 0 {
+		f.lose--
+		return d, eventlog.ErrUnavailable
+	}
+	return f.Deliveries.Save(ctx, d, release)
+}
+
+// TestADeliveryThatCouldNotBeGivenBack goes on in the process that has it, which keeps the lease.
+func TestADeliveryThatCouldNotBeGivenBack(t *testing.T) {
+	onBoth(t, func(w *world) {
+		broken := &forgetful{lose: 1}
+		r := w.replica(func(s *setup) { broken.Deliveries, s.parts.Deliveries = s.parts.Deliveries, broken })
+		to := newReceiver(w.T)
+		r.subscribe(to, nil)
+		r.agent(nil)
+		d := r.deliverer()
+		require.NoError(w, d.Renew(w.Context()))
+		waiting, _, err := d.Waiting(w.Context())
+		require.NoError(w, err)
+		_, err = d.Deliver(w.Context(), waiting[0])
+		require.ErrorIs(w, err, eventlog.ErrUnavailable)
+		other := w.replica()
+		other.deliver(other.NewDeliverer("process-2", time.Minute))
+		require.Len(w, to.got(), 1, "it is leased")
+		r.agent(nil)
+		r.deliver(d)
+		require.Len(w, to.got(), 3, "what was not saved comes again")
+		require.Equal(w, to.got()[0].ID, to.got()[1].ID)
+	})
+}
+
+// TestMoreSubscriptionsThanPlaces gives each its turn.
+func TestMoreSubscriptionsThanPlaces(t *testing.T) {
+	onBoth(t, func(w *world) {
+		r := w.replica(func(s *setup) { s.parts.Now = time.Now })
+		receivers := make([]*receiver, 7)
+		for i := range receivers {
+			receivers[i] = newReceiver(w.T)
+			r.subscribe(receivers[i], nil)
+		}
+		for range 130 {
+			r.agent(nil)
+		}
+		ctx, cancel := context.WithCancel(w.Context())
+		var running sync.WaitGroup
+		running.Go(func() {
+			delivery.Run(ctx, r.Application, delivery.Config{Owner: "process-1", Concurrency: 2, Wake: r.Appended.Next}, r.Logger)
+		})
+		for _, to := range receivers {
+			require.Eventually(w, func() bool { return len(to.got()) == 130 }, 20*time.Second, 5*time.Millisecond)
+		}
+		cancel()
+		running.Wait()
+		for _, to := range receivers {
+			require.Equal(w, 130, to.called(), "none comes twice")
+		}
+	})
+}
+
 // TestDeliveryUnderFire has four writers at work while the receiver and the process that delivers
 // are restarted: no event is missed, and each stream stays in order.
 func TestDeliveryUnderFire(t *testing.T) {

@@ -160,7 +160,7 @@ var hot = map[string]func(ctx context.Context, db *database.DB) error{
 	},
 	"deliveries": func(ctx context.Context, db *database.DB) error {
 		d := deliveries.New(db, time.Now)
-		waiting, _, err := d.Waiting(ctx, time.Now())
+		waiting, _, err := d.Waiting(ctx, "p1", time.Now())
 		if err != nil {
 			return err
 		}

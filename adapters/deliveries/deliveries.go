@@ -67,11 +67,11 @@ func (s *Deliveries) failed(what string, err error) error {
 }
 
 // Waiting lists what may be delivered now.
-func (s *Deliveries) Waiting(ctx context.Context, now time.Time) ([]application.Delivery, time.Time, error) {
+func (s *Deliveries) Waiting(ctx context.Context, owner string, now time.Time) ([]application.Delivery, time.Time, error) {
 	var rows []row
 	var next time.Time
-	err := s.db.Select(ctx, &rows, selected+"s.active AND coalesce(d.lease_until, 0) < "+s.db.Dialect.Now+
-		" AND coalesce(d.position, 0) < (SELECT coalesce(max(position), 0) FROM events) ORDER BY coalesce(d.served_at, 0), s.id")
+	err := s.db.Select(ctx, &rows, selected+"s.active AND (d.owner = ? OR coalesce(d.lease_until, 0) < "+s.db.Dialect.Now+
+		") AND coalesce(d.position, 0) < (SELECT coalesce(max(position), 0) FROM events) ORDER BY coalesce(d.served_at, 0), s.id", owner)
 	if err != nil {
 		return nil, next, s.failed("look for what to deliver", err)
 	}
@@ -135,7 +135,7 @@ func (s *Deliveries) update(ctx context.Context, d application.Delivery, set str
 // Claim takes a delivery.
 func (s *Deliveries) Claim(ctx context.Context, d application.Delivery, owner string, lease time.Duration) (application.Delivery, error) {
 	now := s.db.Dialect.Now
-	return s.update(ctx, d, "owner = ?, lease_until = "+now+" + ? WHERE lease_until < "+now, owner, lease.Microseconds())
+	return s.update(ctx, d, "owner = ?, lease_until = "+now+" + ? WHERE (owner = ? OR lease_until < "+now+")", owner, lease.Microseconds(), owner)
 }
 
 // Save keeps a delivery.

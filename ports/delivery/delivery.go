@@ -4,7 +4,9 @@ package delivery
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -161,7 +163,7 @@ func (l *loop) start(ctx context.Context, d application.Delivery) {
 	}
 	l.serving[id] = false
 	l.runs.Go(func() {
-		more, err := l.deliverer.Deliver(ctx, d)
+		more, err := l.deliver(ctx, d)
 		if err != nil && ctx.Err() == nil {
 			l.logger.Warn("the delivery of events was broken off", "subscription_id", id, "error", err)
 		}
@@ -176,4 +178,14 @@ func (l *loop) start(ctx context.Context, d application.Delivery) {
 			}
 		}
 	})
+}
+
+// deliver keeps a panic from ending the process, and with it the deliveries of others.
+func (l *loop) deliver(ctx context.Context, d application.Delivery) (more bool, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			more, err = false, fmt.Errorf("it panicked: %v\n%s", reason, debug.Stack())
+		}
+	}()
+	return l.deliverer.Deliver(ctx, d)
 }
