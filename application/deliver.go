@@ -185,6 +185,9 @@ func (d *Deliverer) remember(of Delivery, read eventlog.Position) {
 // Deliver sends what waits for a subscription, in order, until there is no more, one event fails,
 // or others should have their turn. more says that there may be something left to send at once.
 func (d *Deliverer) Deliver(ctx context.Context, of Delivery) (more bool, err error) {
+	if !d.leased() {
+		return false, nil // the next poll finds it when the lease has been renewed
+	}
 	after := d.position(of)
 	events, read, err := d.app.Deliveries.Pending(ctx, of.Subscription, after, deliverBatch)
 	if err != nil {

@@ -529,6 +529,67 @@ func TestDisablingTakesEffectAtOnce(t *testing.T) {
 	})
 }
 
+// TestDisablingInAnotherProcessTakesEffectAtOnce: the request under way ends, and none begins.
+func TestDisablingInAnotherProcessTakesEffectAtOnce(t *testing.T) {
+	onBoth(t, func(w *world) {
+		r, other := w.replica(), w.replica()
+		to := newReceiver(w.T)
+		made := r.subscribe(to, nil)
+		entered, disabled := make(chan struct{}), make(chan struct{})
+		to.mu.Lock()
+		to.answer = func(http.ResponseWriter, *http.Request, received) {
+			close(entered)
+			<-disabled
+		}
+		to.mu.Unlock()
+		for range 3 {
+			r.agent(nil)
+		}
+		var running sync.WaitGroup
+		running.Go(func() { r.deliver(r.deliverer()) })
+		<-entered
+		_, err := other.UpdateSubscription(w.Context(), w.caller(), made.ID, application.SubscriptionRequest{IsActive: new(false)}, 0)
+		require.NoError(w, err)
+		close(disabled)
+		running.Wait()
+		require.Equal(w, 1, to.called())
+		require.Equal(w, to.got()[0].position, int64(r.subscription(made.ID).LastSuccess.Position), "what was taken is saved")
+
+		to.answering(200)
+		_, err = other.UpdateSubscription(w.Context(), w.caller(), made.ID, application.SubscriptionRequest{IsActive: new(true)}, 0)
+		require.NoError(w, err)
+		r.deliver(r.deliverer())
+		require.Equal(w, 3, to.called(), "it goes on where it ended")
+	})
+}
+
+// TestWithoutALeaseNothingIsSent, as in a process that was suspended for long.
+func TestWithoutALeaseNothingIsSent(t *testing.T) {
+	w := embedded(t)
+	r := w.replica()
+	to := newReceiver(w.T)
+	r.subscribe(to, nil)
+	to.mu.Lock()
+	to.answer = func(http.ResponseWriter, *http.Request, received) { w.clock.advance(time.Minute) }
+	to.mu.Unlock()
+	r.agent(nil)
+	r.agent(nil)
+	d := r.deliverer()
+	require.NoError(w, d.Renew(w.Context()))
+	waiting, _, err := d.Waiting(w.Context())
+	require.NoError(w, err)
+	_, err = d.Deliver(w.Context(), waiting[0])
+	require.NoError(w, err)
+	require.Equal(w, 1, to.called(), "the lease ended in between")
+	waiting, _, err = d.Waiting(w.Context())
+	require.NoError(w, err)
+	_, err = d.Deliver(w.Context(), waiting[0])
+	require.NoError(w, err)
+	require.Equal(w, 1, to.called())
+	r.deliver(d)
+	require.Equal(w, 2, to.called())
+}
+
 // TestWhoLostItsLeaseSavesNothing: another process took over, so the late report must not move
 // the subscription.
 func TestWhoLostItsLeaseSavesNothing(t *testing.T) {
