@@ -33,9 +33,12 @@ type Dependencies struct {
 	Queue WorkQueue
 	// Schedules hands out the times at which triggers fire by themselves.
 	Schedules Schedules
-	Secrets   Secrets
-	Runner    AgentRunner
-	Limiter   RateLimiter
+	// Deliveries keeps how far each subscription has been told of events, and Sender tells it.
+	Deliveries Deliveries
+	Sender     EventSender
+	Secrets    Secrets
+	Runner     AgentRunner
+	Limiter    RateLimiter
 	// Rejections remembers refused calls.
 	Rejections RejectionLog
 	// Senders gives the sender of every scheme in trigger.Schemes.
@@ -59,6 +62,7 @@ type Observer interface {
 	Invoked(outcome string)
 	AttemptEnded(runner, outcome string, took time.Duration)
 	AttemptStarted(waited time.Duration)
+	Delivered(outcome string, took time.Duration)
 }
 
 // Application is all use cases.
@@ -68,6 +72,7 @@ type Application struct {
 	triggers *lru.Cache[string, *boundTrigger]
 	loads    singleflight.Group
 	running  *runningSet
+	attempts attemptSet // to deliver events
 }
 
 // New makes the application.

@@ -23,7 +23,7 @@ func (app *Application) FollowEvents(ctx context.Context, caller Caller, f Event
 	if f.After != nil {
 		read = *f.After
 	}
-	for {
+	for first := true; ; first = false { // the first time it gives whatever there is, so that a client is answered
 		appended := app.Appended.Next()
 		// First: all up to the head is then in what is listed.
 		head, err := app.Store.Head(ctx)
@@ -46,7 +46,7 @@ func (app *Application) FollowEvents(ctx context.Context, caller Caller, f Event
 		if len(recorded) == followBatch {
 			upTo = recorded[followBatch-1].Position
 		}
-		if upTo > read {
+		if upTo > read || first {
 			read = upTo
 			if err := give(events, read); err != nil {
 				return err

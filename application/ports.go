@@ -66,6 +66,8 @@ type Views interface {
 	Executions(ctx context.Context, workspace string, f ExecutionFilter, p Paging) (Page[ExecutionView], error)
 	Input(ctx context.Context, executionID string) (body []byte, mediaType string, found bool, err error)
 	APIKeys(ctx context.Context, workspace string, p Paging) (Page[APIKeyView], error)
+	Subscription(ctx context.Context, workspace, id string) (SubscriptionView, bool, error)
+	Subscriptions(ctx context.Context, workspace string, f SubscriptionFilter, p Paging) (Page[SubscriptionView], error)
 	CountAPIKeys(ctx context.Context) (int, error)
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"hooktrail/adapters/database"
 	"hooktrail/adapters/database/databasetest"
+	"hooktrail/adapters/deliveries"
 	"hooktrail/adapters/eventstore"
 	"hooktrail/adapters/keyring"
 	"hooktrail/adapters/ratelimit"
@@ -120,6 +121,7 @@ func (w *world) replica(changes ...func(*setup)) *replica {
 		config: application.Config{WorkspaceID: w.workspace, PublicURL: publicURL, DefaultRunner: agent.RunnerEcho, MaxBodyBytes: 1000},
 		parts: application.Dependencies{
 			Store: store, Views: models, Queue: workqueue.New(db, store, w.clock.now), Secrets: ring,
+			Deliveries: deliveries.New(db, w.clock.now), Sender: runner.NewSender(runner.HTTPConfig{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}),
 			Runner: runner.Set{agent.RunnerEcho: runner.Echo{}}, Limiter: ratelimit.NewMemory(w.clock.now, 0), Senders: senders.Of,
 			Logger: slog.New(slog.NewTextHandler(r.logs, nil)), Now: w.clock.now, NewID: func() string { return ksuid.New().String() },
 			Random: rand.Reader, Jitter: func() float64 { return 0.5 }, Observe: r.metrics, Appended: appended, Due: application.NewBroadcast(),
@@ -155,9 +157,10 @@ func (w *world) listen(db *database.DB, appended *application.Broadcast) {
 
 // recorder is the metrics that a test looks at.
 type recorder struct {
-	mu       sync.Mutex
-	invoked  []string
-	attempts []string
+	mu         sync.Mutex
+	invoked    []string
+	attempts   []string
+	deliveries []string
 }
 
 func (r *recorder) Invoked(outcome string) {
@@ -170,6 +173,12 @@ func (r *recorder) AttemptEnded(runner, outcome string, _ time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.attempts = append(r.attempts, runner+" "+outcome)
+}
+
+func (r *recorder) Delivered(outcome string, _ time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deliveries = append(r.deliveries, outcome)
 }
 
 func (r *recorder) AttemptStarted(time.Duration) {}

@@ -21,6 +21,7 @@ import (
 
 	"hooktrail/adapters/database"
 	"hooktrail/adapters/database/databasetest"
+	"hooktrail/adapters/deliveries"
 	"hooktrail/adapters/eventstore"
 	"hooktrail/adapters/readmodel"
 	"hooktrail/adapters/rejectionlog"
@@ -29,6 +30,7 @@ import (
 	"hooktrail/application"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
+	"hooktrail/domain/subscription"
 	"hooktrail/domain/trigger"
 	"hooktrail/internal/pgtest"
 )
@@ -53,6 +55,10 @@ var large = []string{
 	`INSERT INTO idempotency_keys (scope, key, digest, subject, expires_at) SELECT 't' || (i % 500), 'k' || i, CAST('d' AS BODY), 'x', i FROM numbers`,
 	`INSERT INTO trigger_statistics (trigger_id, invocations, last_used_at) SELECT 't' || i, 1, 1 FROM numbers WHERE i < 20000`,
 	`INSERT INTO schedules (trigger_id, spec, version, next_at) SELECT 't' || i, '[]', 1, i FROM numbers WHERE i < 20000`,
+	`INSERT INTO subscriptions (id, position, workspace_id, active, deleted, state) SELECT 's' || i, i, 'w' || (i % 100), i % 4000 = 1, i % 4 = 0,
+		'{"id": "s' || i || '", "workspace_id": "w1", "version": 1}' FROM numbers WHERE i < 20000`,
+	`INSERT INTO subscription_deliveries (subscription_id, position, version, progress, revision, owner, lease_until, served_at)
+		SELECT 's' || i, i, 1, '{}', 1, CASE WHEN i % 4000 = 1 THEN 'p' || i ELSE '' END, 0, 0 FROM numbers WHERE i < 20000`,
 	`INSERT INTO rejections (trigger_id, minute, reason, client_ip, token_prefix, workspace_id, message, request_id, calls, first_at, last_at)
 		SELECT 't' || (i % 500), i, 'r', 'c', 'p', 'w1', 'm', 'q', 1, i, i FROM numbers`,
 	`INSERT INTO workers (id, lease_until) VALUES ('k1', 9000000000000000)`,
@@ -152,6 +158,37 @@ var hot = map[string]func(ctx context.Context, db *database.DB) error{
 		_, err := log.List(ctx, application.RejectionFilter{TriggerID: "t2", WorkspaceID: "w1"}, application.Paging{Limit: 20})
 		return err
 	},
+	"deliveries": func(ctx context.Context, db *database.DB) error {
+		d := deliveries.New(db, time.Now)
+		waiting, _, err := d.Waiting(ctx, "p1", time.Now())
+		if err != nil {
+			return err
+		}
+		of, err := d.Claim(ctx, waiting[0], "p1", time.Second)
+		if err == nil {
+			_, err = d.Save(ctx, of, false)
+		}
+		if err == nil {
+			err = d.Renew(ctx, "p1", time.Second)
+		}
+		if err == nil {
+			_, _, err = d.Get(ctx, "w1", "s1")
+		}
+		if err == nil {
+			_, _, err = d.Current(ctx, "s1")
+		}
+		for _, narrow := range []subscription.Settings{
+			{}, {Types: []string{"test"}}, {Types: []string{"te*", "x"}, Streams: []string{"agent-7", "trigger-*"}}, {TriggerID: "t1"}, {AgentID: "a1"},
+		} {
+			if err == nil {
+				_, _, err = d.Pending(ctx, subscription.Subscription{WorkspaceID: "w1", Settings: narrow}, 29_900, 100)
+			}
+		}
+		if err == nil {
+			_, _, err = d.Event(ctx, "w1", "e7")
+		}
+		return err
+	},
 	"queue": func(ctx context.Context, db *database.DB) error {
 		queue := workqueue.New(db, nil, time.Now)
 		_, _, err := queue.NextDue(ctx)
@@ -179,6 +216,12 @@ var hot = map[string]func(ctx context.Context, db *database.DB) error{
 		}
 		if err == nil {
 			_, err = m.APIKeys(ctx, "w7", application.Paging{Limit: 20})
+		}
+		if err == nil {
+			_, err = m.Subscriptions(ctx, "w7", application.SubscriptionFilter{}, application.Paging{Limit: 20})
+		}
+		if err == nil {
+			_, _, err = m.Subscription(ctx, "w7", "s7")
 		}
 		if err == nil {
 			_, _, err = m.Trigger(ctx, "w7", "t7")
@@ -305,8 +348,8 @@ func readsWhole(statement, step string) bool {
 		return false
 	case slices.Contains([]string{"asked", "json_each", "part", "counted", "workers", "CONSTANT"}, found[1]):
 		return false // lists that were given, parts of the statement, a handful of rows
-	case strings.Contains(step, "execution_queue_running"), strings.Contains(step, "execution_queue_due"), strings.Contains(step, "executions_ended_badly"):
-		return false // partial indexes, which hold few executions
+	case strings.Contains(step, "execution_queue_running"), strings.Contains(step, "execution_queue_due"), strings.Contains(step, "executions_ended_badly"), strings.Contains(step, "subscriptions_active"):
+		return false // partial indexes, which hold few executions, and subscriptions that are delivered
 	}
 	return !(found[1] == "events" && walk.MatchString(statement))
 }

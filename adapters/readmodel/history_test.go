@@ -18,6 +18,7 @@ import (
 	"hooktrail/domain/apikey"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
+	"hooktrail/domain/subscription"
 	"hooktrail/domain/trigger"
 	"hooktrail/internal/pgtest"
 )
@@ -36,6 +37,8 @@ type history struct {
 	triggers   []string
 	keys       []string
 	executions []string
+
+	subscriptions []string
 }
 
 func newHistory(prefix string) *history {
@@ -150,6 +153,8 @@ func (h *history) step(rt *rapid.T) {
 			event = agent.Archived{}
 		}
 		h.add(agent.Codec, eventlog.AgentStream, pick(h.agents), event, nil)
+	case kind == 2 && rapid.Bool().Draw(rt, "subscription"):
+		h.stepSubscription(rt)
 	case kind == 2:
 		h.stepKey(rt)
 	case kind == 3 || len(h.triggers) == 0:
@@ -189,6 +194,27 @@ func (h *history) stepKey(rt *rapid.T) {
 	h.add(apikey.Codec, eventlog.APIKeyStream, id, apikey.Created{
 		Name: someText.Draw(rt, "name"), Prefix: "hk_", Scopes: []apikey.Scope{apikey.Admin}, ExpiresAt: someTime.Draw(rt, "expires"),
 	}, nil)
+}
+
+func (h *history) stepSubscription(rt *rapid.T) {
+	settings := subscription.Settings{
+		Name: someText.Draw(rt, "name"), URL: "https://receiver.test", Types: someTexts.Draw(rt, "types"), TriggerID: someText.Draw(rt, "trigger"),
+	}.Defaults()
+	if len(h.subscriptions) == 0 || rapid.IntRange(0, 3).Draw(rt, "created") == 0 {
+		id := h.id("subscription")
+		h.subscriptions = append(h.subscriptions, id)
+		h.add(subscription.Codec, eventlog.SubscriptionStream, id, subscription.Created{Settings: settings, StartAfter: 3, SecretID: "s"}, nil)
+		return
+	}
+	h.add(subscription.Codec, eventlog.SubscriptionStream, rapid.SampledFrom(h.subscriptions).Draw(rt, "which"), rapid.SampledFrom([]eventlog.Event{
+		subscription.Updated{Settings: settings},
+		subscription.SecretSet{SecretID: h.id("s"), PreviousUntil: someTime.Draw(rt, "until")},
+		subscription.Disabled{Code: subscription.Gone, Reason: someText.Draw(rt, "reason")},
+		subscription.Enabled{},
+		subscription.Skipped{Position: 1, EventID: "e"},
+		subscription.Rewound{After: 1},
+		subscription.Deleted{},
+	}).Draw(rt, "change"), nil)
 }
 
 func (h *history) stepRequest(rt *rapid.T) {

@@ -14,13 +14,14 @@ import (
 
 // Models are the read models that an answer shows at once.
 type Models struct {
-	db         *database.DB
-	publicURL  string
-	triggers   stateTable
-	agents     stateTable
-	apiKeys    stateTable
-	schedules  scheduleTable
-	executions executionTable
+	db            *database.DB
+	publicURL     string
+	triggers      stateTable
+	agents        stateTable
+	apiKeys       stateTable
+	subscriptions stateTable
+	schedules     scheduleTable
+	executions    executionTable
 }
 
 // New makes the read models on their live tables. publicURL is part of the trigger's view.
@@ -34,16 +35,17 @@ func onTables(db *database.DB, publicURL, suffix string) *Models {
 	return &Models{
 		db: db, publicURL: publicURL, schedules: schedules,
 		triggers: triggers, agents: agentTable("agents" + suffix), apiKeys: apiKeyTable("api_keys" + suffix),
-		executions: newExecutionTable(suffix),
+		subscriptions: subscriptionTable("subscriptions" + suffix),
+		executions:    newExecutionTable(suffix),
 	}
 }
 
 // Tables are the names of the tables, in the order in which they are rebuilt.
-var Tables = []string{"triggers", "agents", "api_keys", "executions", "execution_queue", "schedules"}
+var Tables = []string{"triggers", "agents", "api_keys", "executions", "execution_queue", "schedules", "subscriptions"}
 
 // Apply brings the read models up to date with events that follow what they hold.
 func (m *Models) Apply(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
-	var triggers, agents, apiKeys []eventlog.Recorded
+	var triggers, agents, apiKeys, subscriptions []eventlog.Recorded
 	for i := range events {
 		switch e := &events[i]; e.Stream.Kind() {
 		case eventlog.TriggerStream:
@@ -54,12 +56,16 @@ func (m *Models) Apply(ctx context.Context, tx *database.Tx, events []eventlog.R
 			agents = append(agents, *e)
 		case eventlog.APIKeyStream:
 			apiKeys = append(apiKeys, *e)
+		case eventlog.SubscriptionStream:
+			if !e.Fact {
+				subscriptions = append(subscriptions, *e)
+			}
 		}
 	}
 	for _, part := range []struct {
 		table  *stateTable
 		events []eventlog.Recorded
-	}{{&m.triggers, triggers}, {&m.agents, agents}, {&m.apiKeys, apiKeys}} {
+	}{{&m.triggers, triggers}, {&m.agents, agents}, {&m.apiKeys, apiKeys}, {&m.subscriptions, subscriptions}} {
 		if err := part.table.apply(ctx, tx, part.events); err != nil {
 			return fmt.Errorf("project to %s: %w", part.table.name, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"hooktrail/domain/apikey"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
+	"hooktrail/domain/subscription"
 	"hooktrail/domain/trigger"
 )
 
@@ -167,6 +168,7 @@ func readAfter(ctx context.Context, db *database.DB, position eventlog.Position)
 var codecs = map[string]*eventlog.Codec{
 	eventlog.TriggerStream: trigger.Codec, eventlog.AgentStream: agent.Codec,
 	eventlog.APIKeyStream: apikey.Codec, eventlog.ExecutionStream: execution.Codec,
+	eventlog.SubscriptionStream: subscription.Codec,
 }
 
 // object is a table or index with the statement that makes it.

@@ -9,6 +9,7 @@ import (
 	"hooktrail/domain/agent"
 	"hooktrail/domain/apikey"
 	"hooktrail/domain/eventlog"
+	"hooktrail/domain/subscription"
 	"hooktrail/domain/trigger"
 )
 
@@ -72,6 +73,12 @@ func apiKeyTable(name string) stateTable {
 	return newStateTable(name, evolver(apikey.Codec, func(k apikey.APIKey) []any {
 		return []any{k.Revoked}
 	}), "revoked")
+}
+
+func subscriptionTable(name string) stateTable {
+	return newStateTable(name, evolver(subscription.Codec, func(s subscription.Subscription) []any {
+		return []any{s.Active(), s.Deleted}
+	}), "active", "deleted")
 }
 
 func (t *stateTable) apply(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {

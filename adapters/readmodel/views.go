@@ -14,14 +14,17 @@ import (
 	"hooktrail/domain/agent"
 	"hooktrail/domain/apikey"
 	"hooktrail/domain/eventlog"
+	"hooktrail/domain/subscription"
 	"hooktrail/domain/trigger"
 )
 
 type stateRow struct {
-	Position int64  `db:"position"`
-	State    string `db:"state"`
-	LastUsed *int64 `db:"last_used_at"`
-	NextRun  *int64 `db:"next_at"`
+	Position  int64   `db:"position"`
+	State     string  `db:"state"`
+	LastUsed  *int64  `db:"last_used_at"`
+	NextRun   *int64  `db:"next_at"`
+	Delivered *int64  `db:"delivered"`
+	Progress  *string `db:"progress"`
 }
 
 func (r stateRow) read(into any) error {
@@ -181,4 +184,46 @@ func (m *Models) CountAPIKeys(ctx context.Context) (int, error) {
 	var count int
 	err := m.db.Get(ctx, &count, "SELECT count(*) FROM "+m.apiKeys.name+" WHERE NOT revoked")
 	return count, m.failed("count API keys", err)
+}
+
+const (
+	subscriptionColumns = "v.position, v.state, d.position AS delivered, d.progress"
+	subscriptionJoins   = " AS v LEFT JOIN subscription_deliveries d ON d.subscription_id = v.id "
+)
+
+func showSubscription(row stateRow) (application.SubscriptionView, error) {
+	var s subscription.Subscription
+	if err := row.read(&s); err != nil {
+		return application.SubscriptionView{}, err
+	}
+	position, progress := s.StartAfter, subscription.Progress{}
+	if row.Delivered != nil {
+		position = eventlog.Position(*row.Delivered)
+		if err := json.Unmarshal([]byte(*row.Progress), &progress); err != nil {
+			return application.SubscriptionView{}, fmt.Errorf("read how subscription %s goes: %w", s.ID, err)
+		}
+	}
+	return application.NewSubscriptionView(s, position, progress), nil
+}
+
+// Subscription shows a subscription that is not deleted.
+func (m *Models) Subscription(ctx context.Context, workspace, id string) (application.SubscriptionView, bool, error) {
+	var row stateRow
+	found, err := m.one(ctx, &row, "SELECT "+subscriptionColumns+" FROM "+m.subscriptions.name+subscriptionJoins+"WHERE v.id = ? AND v.workspace_id = ? AND NOT v.deleted", id, workspace)
+	if err != nil || !found {
+		return application.SubscriptionView{}, false, err
+	}
+	view, err := showSubscription(row)
+	return view, true, err
+}
+
+// Subscriptions lists subscriptions, the newest first.
+func (m *Models) Subscriptions(ctx context.Context, workspace string, f application.SubscriptionFilter, p application.Paging) (application.Page[application.SubscriptionView], error) {
+	where := conditions{}
+	where.add("v.workspace_id = ?", workspace)
+	where.terms = append(where.terms, "NOT v.deleted")
+	if f.IsActive != nil {
+		where.add("v.active = ?", *f.IsActive)
+	}
+	return viewPage(ctx, m, subscriptionColumns, m.subscriptions.name, subscriptionJoins, where, p, showSubscription)
 }

@@ -127,8 +127,13 @@ func sensitive(sent *http.Request, run application.Run, target *url.URL) []strin
 		basic := base64.StdEncoding.EncodeToString([]byte(target.User.Username() + ":" + password))
 		values = append(values, target.User.Username(), password, basic)
 	}
+	return worthHiding(values)
+}
+
+// worthHiding leaves out what is too short, and puts the longer ones first, so that no part of one
+// remains after a shorter one is replaced.
+func worthHiding(values []string) []string {
 	values = slices.DeleteFunc(values, func(value string) bool { return len(value) < shortestSecret })
-	// The longer first, so that no part of one remains after a shorter one is replaced.
 	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
 	return values
 }

@@ -18,6 +18,7 @@ type Metrics struct {
 	invocations    *prometheus.CounterVec
 	attempts       *prometheus.HistogramVec
 	startDelay     prometheus.Histogram
+	deliveries     *prometheus.HistogramVec
 	batchAppends   prometheus.Histogram
 	batchSeconds   prometheus.Histogram
 	appendedEvents prometheus.Counter
@@ -51,6 +52,9 @@ func NewMetrics(version string) *Metrics {
 		startDelay: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hooktrail_execution_start_delay_seconds", Help: "Time from the acceptance of a call to the start of its agent.", Buckets: seconds,
 		}),
+		deliveries: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "hooktrail_delivery_seconds", Help: "Time of one attempt to deliver an event to a subscription, by outcome.", Buckets: seconds,
+		}, []string{"outcome"}),
 		batchAppends: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hooktrail_commit_appends", Help: "Appends that shared one commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
@@ -65,7 +69,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "hooktrail_build_info", Help: "Always 1; the label is the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.invocations, m.attempts, m.startDelay, m.batchAppends, m.batchSeconds, m.appendedEvents,
+	m.registry.MustRegister(m.requests, m.invocations, m.attempts, m.startDelay, m.deliveries, m.batchAppends, m.batchSeconds, m.appendedEvents,
 		m.failedBatches, m.queued, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -114,6 +118,11 @@ func (m *Metrics) AttemptStarted(waited time.Duration) { m.startDelay.Observe(wa
 // AttemptEnded counts an attempt.
 func (m *Metrics) AttemptEnded(runner, outcome string, took time.Duration) {
 	m.attempts.WithLabelValues(runner, outcome).Observe(took.Seconds())
+}
+
+// Delivered counts an attempt to deliver an event.
+func (m *Metrics) Delivered(outcome string, took time.Duration) {
+	m.deliveries.WithLabelValues(outcome).Observe(took.Seconds())
 }
 
 // Committed counts a commit of the event store.

@@ -24,6 +24,8 @@ const (
 	AgentStream     = "agent"
 	ExecutionStream = "execution"
 	APIKeyStream    = "api_key"
+	// SubscriptionStream is that of a receiver of events.
+	SubscriptionStream = "subscription"
 )
 
 // Stream names the stream of the aggregate of that kind and id.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/stretchr/testify/require"
@@ -44,6 +45,7 @@ func TestConformance(t *testing.T) {
 		}
 		a.useAgents(t)
 		a.useExecutions(t)
+		a.useSubscriptions(t)
 		a.useRest(t)
 		require.Empty(t, a.contract.unseen(), "answers in the contract that no request caused")
 	})
@@ -169,6 +171,58 @@ func (a *api) useExecutions(t *testing.T) {
 	a.must(t, 200, nil, "POST", "/api/v1/executions/"+waiting.ID+"/report", `{"error": {"code": "broken", "message": "no"}}`)
 	a.must(t, 201, &waiting, "POST", "/api/v1/agents/"+outside+"/execute", "{}")
 	a.must(t, 200, nil, "POST", "/api/v1/executions/"+waiting.ID+"/cancel", `{"reason": "enough"}`)
+}
+
+func (a *api) useSubscriptions(t *testing.T) {
+	t.Helper()
+	path := "/api/v1/subscriptions"
+	agent := a.echo(t)
+	var made struct {
+		ID, Secret string
+	}
+	a.must(t, 201, &made, "POST", path, `{"name": "S", "url": "https://receiver.example.com/", "types": ["subscription.*"], "streams": ["subscription-*"],
+		"agent_id": "`+agent+`", "trigger_id": "`+a.trigger(t, agent, "").ID+`", "format": "cloudevents", "is_active": false, "from": "beginning"}`)
+	require.NotEmpty(t, made.Secret)
+	one := path + "/" + made.ID
+	a.must(t, 200, nil, "GET", path+"?is_active=false&limit=1", "")
+	a.must(t, 200, nil, "GET", one, "")
+	a.must(t, 412, nil, "PATCH", one, `{"name": "T"}`, "If-Match", `"9"`)
+	a.must(t, 200, nil, "PATCH", one, `{"name": "T", "types": [], "trigger_id": ""}`, "If-Match", `"2"`)
+	a.must(t, 200, nil, "POST", one+"/rotate-secret", `{"grace_period": 60}`)
+	a.must(t, 200, nil, "POST", one+"/redeliver", `{"from": 1}`)
+	a.must(t, 200, nil, "GET", one+"/deliveries", "")
+	a.must(t, 412, nil, "DELETE", one, "", "If-Match", `"1"`)
+
+	// A receiver that is not allowed: what fails is seen, and can be skipped.
+	refused := struct{ ID string }{}
+	a.must(t, 201, &refused, "POST", path, `{"name": "R", "url": "http://127.0.0.1:9/", "types": ["subscription.created"]}`)
+	type view struct {
+		Failing    *struct{ EventID, Error string }
+		Redelivery *struct{ Status string }
+	}
+	var failing view
+	require.Eventually(t, func() bool {
+		a.must(t, 200, &failing, "GET", path+"/"+refused.ID, "")
+		return failing.Failing != nil
+	}, 20*time.Second, 20*time.Millisecond)
+	require.Contains(t, failing.Failing.Error, "HOOKTRAIL_ALLOW_PRIVATE_AGENTS")
+	var listed []struct {
+		EventID string `json:"event_id"`
+		Status  string
+	}
+	a.must(t, 200, &listed, "GET", path+"/"+refused.ID+"/deliveries", "")
+	require.Equal(t, "failing", listed[0].Status)
+	var again view
+	a.must(t, 200, &again, "POST", path+"/"+refused.ID+"/redeliver", `{"event_id": "`+listed[0].EventID+`"}`)
+	require.Equal(t, "failed", again.Redelivery.Status)
+	var skipped view
+	a.must(t, 200, &skipped, "POST", path+"/"+refused.ID+"/skip", `{"event_id": "`+listed[0].EventID+`"}`)
+	require.Nil(t, skipped.Failing)
+	a.must(t, 200, &listed, "GET", path+"/"+refused.ID+"/deliveries", "")
+	require.Equal(t, "skipped", listed[0].Status)
+	a.must(t, 400, nil, "POST", path+"/"+refused.ID+"/skip", "")
+	a.must(t, 204, nil, "DELETE", path+"/"+refused.ID, "")
+	a.must(t, 204, nil, "DELETE", one, "")
 }
 
 func (a *api) useRest(t *testing.T) {

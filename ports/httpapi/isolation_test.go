@@ -28,8 +28,11 @@ func TestWorkspacesAreApart(t *testing.T) {
 
 		known := reported(t, a)
 		made := a.trigger(t, known["agent"], `{"generate_secret": true}`)
+		var told resource
+		a.must(t, 201, &told, "POST", subscriptions, `{"name": "S", "url": "https://receiver.example.com", "is_active": false}`)
 		own := map[string]string{
-			triggers: made.ID, "/api/v1/triggers": made.ID, agents: known["agent"], executions: known["execution"], apiKeys: mine.APIKey.ID,
+			subscriptions: told.ID,
+			triggers:      made.ID, "/api/v1/triggers": made.ID, agents: known["agent"], executions: known["execution"], apiKeys: mine.APIKey.ID,
 		}
 		for path, item := range a.contract.document.Paths.Map() {
 			if !strings.Contains(path, "{id}") {
@@ -54,7 +57,7 @@ func TestWorkspacesAreApart(t *testing.T) {
 		require.Equal(t, map[string]string{"agent_id": "names no agent of this workspace"}, refused.Error.Details)
 
 		for _, path := range []string{
-			triggers, agents, executions, "/api/v1/events?stream=trigger-" + made.ID, "/api/v1/events?actor=api_key:" + mine.APIKey.ID,
+			triggers, agents, executions, subscriptions, "/api/v1/events?stream=trigger-" + made.ID, "/api/v1/events?actor=api_key:" + mine.APIKey.ID,
 			triggers + "?agent_id=" + known["agent"], executions + "?agent_id=" + known["agent"],
 		} {
 			answer := a.must(t, 200, nil, "GET", path, "", stranger...)
@@ -83,7 +86,11 @@ func TestSecretsAreShownOnce(t *testing.T) {
 		a.must(t, 200, &third, "POST", one+"/rotate-secret", "")
 		brought := a.trigger(t, agent, `{"secret": "a secret of one's own"}`)
 		key := a.apiKey(t, "agents:read")
+		var told, toldAnew issued
+		a.must(t, 201, &told, "POST", subscriptions, `{"name": "S", "url": "http://127.0.0.1:9/"}`)
+		a.must(t, 200, &toldAnew, "POST", subscriptions+"/"+told.ID+"/rotate-secret", "")
 		secrets := []string{
+			told.Secret, toldAnew.Secret,
 			first.Token, first.Secret, second.Token, third.Secret, brought.Token, "a secret of one's own", key, a.APIKey, remote.SigningSecret,
 		}
 		var answers strings.Builder
@@ -103,7 +110,7 @@ func TestSecretsAreShownOnce(t *testing.T) {
 			}
 			see("POST", "/api/v1/webhook/trigger", `{}`, "Authorization", "Bearer "+token, "X-Webhook-Signature", "sha256=00")
 		}
-		for _, path := range []string{triggers, one, one + "/events", one + "?as_of=" + number(a.head(t)), agents, agents + "/" + remote.ID, apiKeys, executions, "/api/v1/events?after=0&limit=100", "/api/v1/me", "/metrics"} {
+		for _, path := range []string{triggers, one, one + "/events", one + "?as_of=" + number(a.head(t)), agents, agents + "/" + remote.ID, apiKeys, executions, subscriptions, subscriptions + "/" + told.ID, subscriptions + "/" + told.ID + "/deliveries", "/api/v1/events?after=0&limit=100", "/api/v1/me", "/metrics"} {
 			see("GET", path, "")
 		}
 		see("PATCH", one, `{"name": "B", "is_active": true}`)

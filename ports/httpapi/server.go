@@ -164,6 +164,17 @@ func (s *Server) routes() {
 	f.Get("/api/v1/events/stream", s.need(apikey.EventsRead), s.streamEvents)
 	f.Get("/api/v1/events", s.need(apikey.EventsRead), s.listEvents)
 
+	subscriptions := "/api/v1/subscriptions"
+	f.Post(subscriptions, s.need(apikey.Admin), s.createSubscription)
+	f.Get(subscriptions, s.need(apikey.EventsRead), s.listSubscriptions)
+	f.Get(subscriptions+"/:id", s.need(apikey.EventsRead), s.getSubscription)
+	f.Patch(subscriptions+"/:id", s.need(apikey.Admin), s.updateSubscription)
+	f.Delete(subscriptions+"/:id", s.need(apikey.Admin), s.deleteSubscription)
+	f.Post(subscriptions+"/:id/rotate-secret", s.need(apikey.Admin), s.rotateSubscriptionSecret)
+	f.Get(subscriptions+"/:id/deliveries", s.need(apikey.EventsRead), s.listDeliveries)
+	f.Post(subscriptions+"/:id/redeliver", s.need(apikey.Admin), s.redeliver)
+	f.Post(subscriptions+"/:id/skip", s.need(apikey.Admin), s.skipDelivery)
+
 	f.Post("/api/v1/api-keys", s.need(apikey.Admin), s.createAPIKey)
 	f.Get("/api/v1/api-keys", s.need(apikey.Admin), s.listAPIKeys)
 	f.Delete("/api/v1/api-keys/:id", s.need(apikey.Admin), s.revokeAPIKey)

@@ -44,7 +44,7 @@ type Config struct {
 	RateLimit            int           `help:"Webhook calls per minute and client IP; 0 switches the limit off." default:"30" env:"HOOKTRAIL_RATE_LIMIT"`
 	MaxBodyBytes         int           `help:"Most bytes of a webhook call's body, unless the trigger says otherwise." default:"1048576" env:"HOOKTRAIL_MAX_BODY_BYTES"`
 	TrustedProxies       []string      `help:"Addresses or CIDR ranges of proxies whose X-Forwarded-For is believed." env:"HOOKTRAIL_TRUSTED_PROXIES" placeholder:"CIDR"`
-	AllowPrivateAgents   []string      `help:"Private addresses or CIDR ranges that the runners http, openai and a2a may reach." env:"HOOKTRAIL_ALLOW_PRIVATE_AGENTS" placeholder:"CIDR"`
+	AllowPrivateAgents   []string      `help:"Private addresses or CIDR ranges that the runners http, openai and a2a and deliveries to subscriptions may reach." env:"HOOKTRAIL_ALLOW_PRIVATE_AGENTS" placeholder:"CIDR"`
 	AllowCommandRunner   bool          `help:"Let agents start programs on this machine." default:"false" env:"HOOKTRAIL_ALLOW_COMMAND_RUNNER"`
 	DefaultRunner        string        `help:"Runner of agents that name none: none, echo." default:"none" enum:"none,echo" env:"HOOKTRAIL_DEFAULT_RUNNER"`
 	Roles                []string      `help:"What this process does: api, worker." default:"api,worker" env:"HOOKTRAIL_ROLES"`

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/fx/fxevent"
 
 	"hooktrail/adapters/database"
+	"hooktrail/adapters/deliveries"
 	"hooktrail/adapters/evaluator"
 	"hooktrail/adapters/eventstore"
 	"hooktrail/adapters/keyring"
@@ -36,6 +37,7 @@ import (
 	"hooktrail/adapters/workqueue"
 	"hooktrail/application"
 	"hooktrail/domain/agent"
+	"hooktrail/ports/delivery"
 	"hooktrail/ports/httpapi"
 	"hooktrail/ports/messages"
 	"hooktrail/ports/schedule"
@@ -92,6 +94,8 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			newRejectionLog,
 			newRunners,
 			newEvaluator,
+			func(db *database.DB) *deliveries.Deliveries { return deliveries.New(db, time.Now) },
+			newSender,
 			newApplication,
 			newHTTPServer,
 		),
@@ -102,6 +106,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			sweep,
 			work,
 			fireSchedules,
+			deliver,
 			serveAside,
 			func(lc fx.Lifecycle, stopper fx.Shutdowner, config Config, server *httpapi.Server, app *application.Application, listener listener, logger *slog.Logger) {
 				serveHTTP(lc, stopper, config, server, app, listener, logger, started)
@@ -226,10 +231,16 @@ func newEvaluator(lc fx.Lifecycle, logger *slog.Logger) (application.Evaluator, 
 	return pool, nil
 }
 
+func newSender(lc fx.Lifecycle, config Config) *runner.Sender {
+	sender := runner.NewSender(runner.HTTPConfig{AllowPrivate: config.allowedPrivateAgents, UserAgent: "Hooktrail/" + Version})
+	lc.Append(fx.StopHook(sender.Close))
+	return sender
+}
+
 // defaultWorkspace is the name of the setting that holds the default workspace's id.
 const defaultWorkspace = "default_workspace"
 
-func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, scheduled *schedules.Schedules, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, rejections *rejectionlog.Log, evaluates application.Evaluator, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
+func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, scheduled *schedules.Schedules, delivered *deliveries.Deliveries, sender *runner.Sender, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, rejections *rejectionlog.Log, evaluates application.Evaluator, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(newID()))
@@ -240,8 +251,8 @@ func newApplication(config Config, db *database.DB, store *eventstore.Store, mod
 		WorkspaceID: string(workspace), PublicURL: listener.url, DefaultRunner: config.DefaultRunner,
 		AllowCommandRunner: config.AllowCommandRunner, RateLimit: config.RateLimit, MaxBodyBytes: config.MaxBodyBytes,
 	}, application.Dependencies{
-		Store: store, Views: models, Queue: queue, Schedules: scheduled, Secrets: ring, Runner: runners, Limiter: limiter,
-		Rejections: rejections, Senders: senders.Of, Evaluator: evaluates, Logger: logger,
+		Store: store, Views: models, Queue: queue, Schedules: scheduled, Deliveries: delivered, Sender: sender, Secrets: ring,
+		Runner: runners, Limiter: limiter, Rejections: rejections, Senders: senders.Of, Evaluator: evaluates, Logger: logger,
 		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
 		Observe: metrics, Appended: wake.appended, Due: wake.due,
 	})
@@ -360,6 +371,28 @@ func fireSchedules(lc fx.Lifecycle, config Config, app *application.Application,
 	if config.has(RoleWorker) {
 		background(lc, func(ctx context.Context) { schedule.Fire(ctx, logger, time.Now, app.FireSchedules) })
 	}
+}
+
+// deliver tells subscriptions of events.
+func deliver(lc fx.Lifecycle, config Config, app *application.Application, db *database.DB, delivered *deliveries.Deliveries, wake wakeUps, metrics *telemetry.Metrics, logger *slog.Logger) {
+	if !config.has(RoleWorker) {
+		return
+	}
+	metrics.Register("hooktrail_subscriptions_failing", "Active subscriptions with an event that failed and is tried again.", func() float64 {
+		return count(db, "SELECT count(*) FROM subscription_deliveries d JOIN subscriptions s ON s.id = d.subscription_id WHERE s.active AND d.next_at IS NOT NULL")
+	})
+	metrics.Register("hooktrail_subscriptions_disabled", "Subscriptions that get no events, by request or because their receiver failed.", func() float64 {
+		return count(db, "SELECT count(*) FROM subscriptions WHERE NOT active AND NOT deleted")
+	})
+	background(lc, func(ctx context.Context) {
+		if config.Embedded() {
+			// No other process works on this store: whoever has a lease is gone.
+			if err := delivered.ReleaseAll(ctx); err != nil {
+				logger.Warn("leases of earlier deliveries could not be ended", "error", err)
+			}
+		}
+		delivery.Run(ctx, app, delivery.Config{Owner: newID(), Lease: config.WorkerLease, Wake: wake.appended.Next}, logger)
+	})
 }
 
 // serveAside serves what operators look at on listeners of its own, if it has any.
