@@ -37,12 +37,14 @@ type Dependencies struct {
 	Limiter   RateLimiter
 	// Rejections remembers refused calls.
 	Rejections RejectionLog
-	Logger     *slog.Logger
-	Now        func() time.Time
-	NewID      func() string // a KSUID
-	Random     io.Reader
-	Jitter     func() float64 // from 0 up to 1
-	Observe    Observer
+	// Trail proves what is in the log.
+	Trail   AuditTrail
+	Logger  *slog.Logger
+	Now     func() time.Time
+	NewID   func() string // a KSUID
+	Random  io.Reader
+	Jitter  func() float64 // from 0 up to 1
+	Observe Observer
 	// Appended wakes all who wait for something new in the log.
 	Appended *Broadcast
 	// Due wakes workers when there may be something to run.
