@@ -64,7 +64,7 @@ func TestScopes(t *testing.T) {
 				}
 			}
 		}
-		require.Equal(t, 37, tried)
+		require.Equal(t, 39, tried)
 		a.must(t, 200, nil, "GET", "/api/v1/me", "", as(with["agents:read"])...)
 	})
 }

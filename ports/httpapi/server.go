@@ -159,6 +159,8 @@ func (s *Server) routes() {
 	f.Get("/api/v1/rejections", s.need(apikey.TriggersRead), s.listRejections)
 	f.Get("/api/v1/events/stream", s.need(apikey.EventsRead), s.streamEvents)
 	f.Get("/api/v1/events", s.need(apikey.EventsRead), s.listEvents)
+	f.Get("/api/v1/events/:id/proof", s.need(apikey.EventsRead), s.proveEvent)
+	f.Get("/api/v1/audit/checkpoint", s.need(apikey.EventsRead), s.getCheckpoint)
 
 	f.Post("/api/v1/api-keys", s.need(apikey.Admin), s.createAPIKey)
 	f.Get("/api/v1/api-keys", s.need(apikey.Admin), s.listAPIKeys)
