@@ -94,11 +94,13 @@ func (b *Builder) Run(ctx context.Context) {
 // follow takes what is new, and signs it when a checkpoint is due.
 func (b *Builder) follow(ctx context.Context, every time.Duration) error {
 	size, err := b.catchUp(ctx)
-	if err != nil || size <= b.signed {
+	if err != nil {
 		return err
 	}
-	if b.signed, err = b.Checkpoint(ctx, every); err != nil {
-		return err
+	if size > b.signed {
+		if b.signed, err = b.Checkpoint(ctx, every); err != nil {
+			return err
+		}
 	}
 	return b.toFile(ctx)
 }
@@ -270,7 +272,7 @@ func Latest(ctx context.Context, db *database.DB) (Stored, bool, error) {
 
 // toFile adds the latest checkpoint to the file, whichever replica made it.
 func (b *Builder) toFile(ctx context.Context) error {
-	if b.config.File == nil {
+	if b.config.File == nil || b.written >= b.signed {
 		return nil
 	}
 	last, found, err := Latest(ctx, b.db)
