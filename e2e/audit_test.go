@@ -100,8 +100,17 @@ func TestAudit(t *testing.T) {
 				return nil
 			}))
 		}
-		tamper("UPDATE events SET actor = 'api_key:somebody' WHERE position = 123")
+		const anInput = " WHERE position = (SELECT max(position) FROM events WHERE type = 'trigger.invoked')"
+		tamper("UPDATE events SET payload = data" + map[string]string{onPostgres: "::bytea", onSQLite: ""}[s.dialect] + anInput)
 		changed, said := audit()
+		require.Equal(t, 1, changed.code, said)
+		require.Contains(t, said, ": its payload is not the one that it was recorded with")
+		tamper("UPDATE events SET payload = NULL" + anInput)
+		whole, said = audit()
+		require.Zero(t, whole.code, said)
+
+		tamper("UPDATE events SET actor = 'api_key:somebody' WHERE position = 123")
+		changed, said = audit()
 		require.Equal(t, 1, changed.code, said)
 		require.Contains(t, said, "position 123: this event is not the one that was recorded here")
 		require.Contains(t, said, "the log is NOT as it was signed")

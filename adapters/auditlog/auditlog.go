@@ -146,7 +146,7 @@ func (b *Builder) Advance(ctx context.Context) (size uint64, added int, err erro
 	if size, err = stored.size(); err != nil {
 		return 0, 0, err
 	}
-	leaves, problem := readLeaves(ctx, b.db, int64(size), int64(size)+batch, nil)
+	leaves, problem := readLeaves(ctx, b.db, int64(size), int64(size)+batch, nil, nil)
 	if len(leaves) == 0 {
 		return size, 0, problem
 	}

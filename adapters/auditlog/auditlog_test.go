@@ -207,7 +207,7 @@ func TestReplicasFollowAppends(t *testing.T) {
 		defer stop()
 		path := filepath.Join(t.TempDir(), "checkpoints")
 		var logs bytes.Buffer
-		const writers, each = 4, 400
+		const writers, each = 4, 200
 		for replica := range 2 {
 			db := b.Open(t)
 			file, err := auditlog.OpenFile(path)

@@ -3,7 +3,9 @@
 package auditlog
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -59,14 +61,20 @@ func (e *unreadableError) Error() string {
 func (e *unreadableError) Unwrap() error { return e.cause }
 
 // readLeaves appends the hashes of the events behind a position, up to and including another, to
-// hashes. With a *gapError or *unreadableError come the hashes of those before.
-func readLeaves(ctx context.Context, db *database.DB, after, upTo int64, hashes [][]byte) ([][]byte, error) {
-	rows, err := db.Read.QueryContext(ctx, db.SQL("SELECT "+leafColumns+" FROM events WHERE position > ? AND position <= ? ORDER BY position"), after, upTo)
+// hashes. With a *gapError or *unreadableError come the hashes of those before. forged, unless it
+// is nil, is told of events whose payload is there and is not the one they were recorded with.
+func readLeaves(ctx context.Context, db *database.DB, after, upTo int64, hashes [][]byte, forged func(position int64)) ([][]byte, error) {
+	r, columns := newRaw(), leafColumns
+	var payload sql.RawBytes
+	var there int // an empty payload is not told from none otherwise
+	if forged != nil {
+		columns, r.destinations = columns+", CASE WHEN payload IS NULL THEN 0 ELSE 1 END, payload", append(r.destinations, &there, &payload)
+	}
+	rows, err := db.Read.QueryContext(ctx, db.SQL("SELECT "+columns+" FROM events WHERE position > ? AND position <= ? ORDER BY position"), after, upTo)
 	if err != nil {
 		return hashes, fmt.Errorf("read events: %w", err)
 	}
 	defer rows.Close()
-	r := newRaw()
 	for rows.Next() {
 		after++
 		if err := rows.Scan(r.destinations...); err != nil {
@@ -76,11 +84,26 @@ func readLeaves(ctx context.Context, db *database.DB, after, upTo int64, hashes 
 			return hashes, &gapError{after}
 		}
 		hashes = append(hashes, trail.HashLeaf(r.encode()))
+		if there != 0 && !belongs(payload, r.data) {
+			forged(after)
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return hashes, fmt.Errorf("read events: %w", err)
 	}
 	return hashes, nil
+}
+
+// belongs says whether an event's data hold the digest of a payload. They are JSON that we wrote,
+// in which a text cannot look like this.
+func belongs(payload, data []byte) bool {
+	digest := sha256.Sum256(payload)
+	for _, name := range []string{"input", "output"} {
+		if bytes.Contains(data, fmt.Appendf(nil, `"%s":{"sha256":"%x"`, name, digest)) {
+			return true
+		}
+	}
+	return false
 }
 
 // blocks reads stored blocks, each once. It serves one question and is thrown away.

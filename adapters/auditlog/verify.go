@@ -25,6 +25,8 @@ type Verification struct {
 	// Keys are tried in turn; none means the key in the database.
 	Keys  []*trail.Verifier
 	Given []Given
+	// Payloads that were not erased are to be held against their digests.
+	Payloads bool
 	// Progress is told how far it is; nil is nobody.
 	Progress func(done, total uint64)
 }
@@ -64,6 +66,7 @@ const partSize = 16 * trail.BlockWidth
 type part struct {
 	leaves [][]byte
 	stored map[uint64][]byte // by block of level 0
+	forged []uint64          // positions whose payload is another one
 	err    error
 }
 
@@ -71,7 +74,7 @@ type part struct {
 // checkpoints. An error means that it could not be done; what is wrong is in the report. The
 // service may run meanwhile.
 func Verify(ctx context.Context, db *database.DB, v Verification) (Report, error) {
-	w := &verifying{db: db, progress: v.Progress}
+	w := &verifying{db: db, payloads: v.Payloads, progress: v.Progress}
 	keys := v.Keys
 	if len(keys) == 0 {
 		key, err := Verifier(ctx, db)
@@ -112,6 +115,8 @@ func Verify(ctx context.Context, db *database.DB, v Verification) (Report, error
 // verifying is the state of one verification.
 type verifying struct {
 	db       *database.DB
+	payloads bool
+	forged   uint64 // how many payloads are other ones
 	progress func(done, total uint64)
 	report   Report
 	head     uint64 // position of the last event
@@ -131,6 +136,17 @@ type claim struct {
 }
 
 func (w *verifying) find(f Finding) { w.report.Findings = append(w.report.Findings, f) }
+
+// shownPayloads bounds the findings about payloads, of which each stands for itself.
+const shownPayloads = 20
+
+func (w *verifying) foundForged(positions []uint64) {
+	for _, position := range positions {
+		if w.forged++; w.forged <= shownPayloads {
+			w.find(Finding{position, position, "its payload is not the one that it was recorded with"})
+		}
+	}
+}
 
 // checkpointsOf opens all checkpoints, those from outside first, and orders them by size.
 func (w *verifying) checkpointsOf(ctx context.Context, keys []*trail.Verifier, given []Given) error {
@@ -203,6 +219,7 @@ func (w *verifying) events(ctx context.Context) error {
 		if err := w.take(p); err != nil {
 			return err
 		}
+		w.foundForged(p.forged)
 		w.report.Events = w.tree.Size()
 		if p.err != nil { // it ends here, for better or worse
 			return w.broken(p.err)
@@ -234,7 +251,11 @@ func (w *verifying) read(ctx context.Context, from uint64) part {
 			p.stored[uint64(row.Block)] = row.Hashes
 		}
 	}
-	p.leaves, p.err = readLeaves(ctx, w.db, int64(from), int64(upTo), make([][]byte, 0, partSize))
+	var forged func(int64)
+	if w.payloads {
+		forged = func(position int64) { p.forged = append(p.forged, uint64(position)) }
+	}
+	p.leaves, p.err = readLeaves(ctx, w.db, int64(from), int64(upTo), make([][]byte, 0, partSize), forged)
 	if missing := from + uint64(len(p.leaves)) + 1; p.err == nil && missing <= upTo {
 		p.err = &gapError{int64(missing)}
 	}
@@ -332,6 +353,9 @@ func (w *verifying) unsettled() {
 // ended looks at what should have followed the last event.
 func (w *verifying) ended() {
 	w.unsettled()
+	if w.forged > shownPayloads {
+		w.find(Finding{Text: fmt.Sprintf("%d payloads more are not those that their events were recorded with", w.forged-shownPayloads)})
+	}
 	beyond := w.report.Hashed
 	why := "the log ends here, but hashes are stored"
 	if len(w.pending) > 0 && w.pending[len(w.pending)-1].Size > w.head {

@@ -2,6 +2,7 @@ package auditlog_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -136,6 +137,46 @@ func TestPayloadsMayBeErased(t *testing.T) {
 		require.Empty(t, verify(t, db, auditlog.Verification{Given: e.kept}).Findings)
 		change(t, db, "UPDATE events SET payload = NULL")
 		require.Empty(t, verify(t, db, auditlog.Verification{Given: e.kept}).Findings)
+	})
+}
+
+func TestPayloadsAreThoseOfTheirEvents(t *testing.T) {
+	databasetest.Each(t, pgtest.Database, func(t *testing.T, b *databasetest.Backend) {
+		db := b.Open(t)
+		// Every third has an input, every third an output, in the form in which they are recorded.
+		fill(t, db, 1, 600)
+		digest := fmt.Sprintf("%x", sha256.Sum256([]byte("input")))
+		output := fmt.Sprintf("%x", sha256.Sum256([]byte("output")))
+		put := func(payload, where string) {
+			t.Helper()
+			require.NoError(t, db.Write(t.Context(), func(tx *database.Tx) error {
+				tx.Exec("UPDATE events SET payload = ? WHERE "+where, []byte(payload))
+				return nil
+			}))
+		}
+		change(t, db, `UPDATE events SET data = '{"a":1,"input":{"sha256":"`+digest+`","size":5}}' WHERE position % 3 = 0`,
+			`UPDATE events SET data = '{"output":{"sha256":"`+output+`","size":6}}' WHERE position % 3 = 1`)
+		put("input", "position % 3 = 0")
+		put("output", "position % 3 = 1")
+		builder := auditlog.New(db, auditlog.Config{Signer: newSigner(t, db)})
+		catchUp(t, builder)
+		sign(t, builder)
+		whole := auditlog.Verification{Payloads: true}
+		require.Empty(t, verify(t, db, whole).Findings)
+
+		put("inpuT", "position = 300")
+		put("input", "position = 301")
+		put("input", "position = 302")
+		report := verify(t, db, whole)
+		require.Equal(t, []bound{{300, 300}, {301, 301}, {302, 302}}, bounds(report))
+		require.Contains(t, report.Findings[0].Text, "payload")
+		require.Empty(t, verify(t, db, auditlog.Verification{}).Findings)
+		change(t, db, "UPDATE events SET payload = NULL WHERE position < 450")
+		require.Empty(t, verify(t, db, whole).Findings)
+		put("", "position >= 500")
+		report = verify(t, db, whole)
+		require.Len(t, report.Findings, 21)
+		require.Equal(t, "81 payloads more are not those that their events were recorded with", report.Findings[20].String())
 	})
 }
 

@@ -68,6 +68,7 @@ func (s *auditStorage) open(ctx context.Context) (*database.DB, error) {
 type auditVerifyCommand struct {
 	auditStorage
 	Checkpoint []string `help:"File with signed checkpoints that were kept elsewhere; may be given again." placeholder:"FILE" sep:"none"`
+	Payloads   bool     `help:"Hold payloads that were not erased against the SHA-256 in their events." default:"true" negatable:""`
 	Key        []string `help:"Key that signed them, or a file with it; may be given again. Default: the one in the database." placeholder:"KEY" sep:"none"`
 }
 
@@ -86,7 +87,7 @@ Ends with exit code 1 when something is wrong.
 func (c *auditVerifyCommand) Run(console client.Console) error {
 	ctx, cancel := interruptible()
 	defer cancel()
-	v := auditlog.Verification{}
+	v := auditlog.Verification{Payloads: c.Payloads}
 	for _, text := range c.Key {
 		keys, err := readKeys(text)
 		if err != nil {
