@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -98,12 +99,9 @@ func readLeaves(ctx context.Context, db *database.DB, after, upTo int64, hashes 
 // in which a text cannot look like this.
 func belongs(payload, data []byte) bool {
 	digest := sha256.Sum256(payload)
-	for _, name := range []string{"input", "output"} {
-		if bytes.Contains(data, fmt.Appendf(nil, `"%s":{"sha256":"%x"`, name, digest)) {
-			return true
-		}
-	}
-	return false
+	var member [128]byte
+	looksLike := hex.AppendEncode(append(member[:0], `put":{"sha256":"`...), digest[:]) // of "input" or "output"
+	return bytes.Contains(data, looksLike)
 }
 
 // blocks reads stored blocks, each once. It serves one question and is thrown away.
