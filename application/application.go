@@ -45,12 +45,14 @@ type Dependencies struct {
 	Senders func(trigger.Signature) Sender
 	// Evaluator evaluates filters and mappings; without one no trigger can have them.
 	Evaluator Evaluator
-	Logger    *slog.Logger
-	Now       func() time.Time
-	NewID     func() string // a KSUID
-	Random    io.Reader
-	Jitter    func() float64 // from 0 up to 1
-	Observe   Observer
+	// Trail proves what is in the log.
+	Trail   AuditTrail
+	Logger  *slog.Logger
+	Now     func() time.Time
+	NewID   func() string // a KSUID
+	Random  io.Reader
+	Jitter  func() float64 // from 0 up to 1
+	Observe Observer
 	// Appended wakes all who wait for something new in the log.
 	Appended *Broadcast
 	// Due wakes workers when there may be something to run.

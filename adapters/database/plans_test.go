@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"modernc.org/sqlite"
 
+	"hooktrail/adapters/auditlog"
 	"hooktrail/adapters/database"
 	"hooktrail/adapters/database/databasetest"
 	"hooktrail/adapters/deliveries"
@@ -61,6 +62,7 @@ var large = []string{
 		SELECT 's' || i, i, 1, '{}', 1, CASE WHEN i % 4000 = 1 THEN 'p' || i ELSE '' END, 0, 0 FROM numbers WHERE i < 20000`,
 	`INSERT INTO rejections (trigger_id, minute, reason, client_ip, token_prefix, workspace_id, message, request_id, calls, first_at, last_at)
 		SELECT 't' || (i % 500), i, 'r', 'c', 'p', 'w1', 'm', 'q', 1, i, i FROM numbers`,
+	`INSERT INTO audit_blocks (level, block, hashes) SELECT 0, i, CAST('01234567890123456789012345678901' AS BODY) FROM numbers`,
 	`INSERT INTO workers (id, lease_until) VALUES ('k1', 9000000000000000)`,
 	`ANALYZE`,
 }
@@ -150,6 +152,10 @@ var hot = map[string]func(ctx context.Context, db *database.DB) error{
 			proposed.ID = ksuid.New().String()
 			return eventlog.Append{WorkspaceID: "w1", Stream: eventlog.Stream(eventlog.TriggerStream, due.Trigger.ID), Events: []eventlog.Proposed{proposed}}, err
 		})
+		return err
+	},
+	"audit trail": func(ctx context.Context, db *database.DB) error {
+		_, _, err := auditlog.New(db, auditlog.Config{}).Advance(ctx)
 		return err
 	},
 	"rejections": func(ctx context.Context, db *database.DB) error {

@@ -17,6 +17,13 @@ import (
 
 const setting = "key_ring"
 
+// AuditKey is the setting with the sealed key that signs the audit trail's checkpoints; it is
+// sealed under its own name.
+const AuditKey = "audit_key"
+
+// sealedSettings are sealed like credentials, and sealed anew with them.
+var sealedSettings = []string{AuditKey}
+
 // Ring is the open key ring.
 type Ring struct {
 	db      *database.DB
@@ -234,8 +241,38 @@ func (r *Ring) reseal(ctx context.Context) (int, error) {
 			return done, fmt.Errorf("seal the stored secrets anew: %w", err)
 		}
 		if count == 0 {
-			return done, nil
+			break
 		}
 		done += count
 	}
+	for _, name := range sealedSettings {
+		stored, err := r.resealSetting(ctx, name)
+		if err != nil {
+			return done, fmt.Errorf("seal the setting %s anew: %w", name, err)
+		}
+		if stored {
+			done++
+		}
+	}
+	return done, nil
+}
+
+// resealSetting reports whether there is such a setting.
+func (r *Ring) resealSetting(ctx context.Context, name string) (bool, error) {
+	stored, err := r.db.Setting(ctx, name)
+	if err != nil || stored == nil {
+		return false, err
+	}
+	plaintext, err := r.Open(stored, name)
+	if err != nil {
+		return false, err
+	}
+	sealed, err := r.Seal(plaintext, name)
+	if err != nil {
+		return false, err
+	}
+	return true, r.db.Write(ctx, func(tx *database.Tx) error {
+		tx.Exec("UPDATE settings SET value = ? WHERE name = ? AND value = ?", sealed, name, stored)
+		return nil
+	})
 }

@@ -235,6 +235,8 @@ func (a *api) useRest(t *testing.T) {
 	a.must(t, 200, nil, "GET", "/api/v1/rejections", "")
 	t.Helper()
 	a.must(t, 200, nil, "GET", "/api/v1/events?type=api_key.created&since=2020-01-01T00:00:00Z&until=2100-01-01T00:00:00Z", "")
+	a.receipt(t, a.eventsAfter(t, 0)[0].ID)
+	a.must(t, 200, nil, "GET", "/api/v1/audit/checkpoint", "")
 	var made resource
 	a.must(t, 201, &made, "POST", "/api/v1/api-keys", `{"name": "K", "scopes": ["admin"], "expires_at": "2100-01-01T00:00:00Z"}`)
 	a.must(t, 200, nil, "GET", "/api/v1/api-keys?limit=1", "")

@@ -33,6 +33,7 @@ func TestWorkspacesAreApart(t *testing.T) {
 		own := map[string]string{
 			subscriptions: told.ID,
 			triggers:      made.ID, "/api/v1/triggers": made.ID, agents: known["agent"], executions: known["execution"], apiKeys: mine.APIKey.ID,
+			"/api/v1/events": a.eventsAfter(t, 0)[0].ID,
 		}
 		for path, item := range a.contract.document.Paths.Map() {
 			if !strings.Contains(path, "{id}") {

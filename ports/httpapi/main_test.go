@@ -156,6 +156,7 @@ func (a *api) types(t testing.TB, after int64, requestID string) []string {
 }
 
 type event struct {
+	ID            string         `json:"id"`
 	Position      int64          `json:"position"`
 	Stream        string         `json:"stream"`
 	Version       int64          `json:"version"`

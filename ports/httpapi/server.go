@@ -163,6 +163,8 @@ func (s *Server) routes() {
 	f.Get("/api/v1/rejections", s.need(apikey.TriggersRead), s.listRejections)
 	f.Get("/api/v1/events/stream", s.need(apikey.EventsRead), s.streamEvents)
 	f.Get("/api/v1/events", s.need(apikey.EventsRead), s.listEvents)
+	f.Get("/api/v1/events/:id/proof", s.need(apikey.EventsRead), s.proveEvent)
+	f.Get("/api/v1/audit/checkpoint", s.need(apikey.EventsRead), s.getCheckpoint)
 
 	subscriptions := "/api/v1/subscriptions"
 	f.Post(subscriptions, s.need(apikey.Admin), s.createSubscription)

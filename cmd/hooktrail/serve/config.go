@@ -41,6 +41,7 @@ type Config struct {
 	MetricsAddr          string        `help:"Address of a listener of its own for /metrics; empty serves it on the main one." env:"HOOKTRAIL_METRICS_ADDR" placeholder:"HOST:PORT"`
 	PprofAddr            string        `help:"Address of a listener for profiles (/debug/pprof); empty is none. Keep it private." env:"HOOKTRAIL_PPROF_ADDR" placeholder:"HOST:PORT"`
 	APIKey               string        `help:"Bootstrap API key with scope admin. When empty and there is no key at all, one is made and printed once." env:"HOOKTRAIL_API_KEY" placeholder:"KEY"`
+	AuditFile            string        `help:"File to which signed checkpoints of the log are appended, so that they can be kept elsewhere; empty is none." env:"HOOKTRAIL_AUDIT_FILE" placeholder:"FILE"`
 	RateLimit            int           `help:"Webhook calls per minute and client IP; 0 switches the limit off." default:"30" env:"HOOKTRAIL_RATE_LIMIT"`
 	MaxBodyBytes         int           `help:"Most bytes of a webhook call's body, unless the trigger says otherwise." default:"1048576" env:"HOOKTRAIL_MAX_BODY_BYTES"`
 	TrustedProxies       []string      `help:"Addresses or CIDR ranges of proxies whose X-Forwarded-For is believed." env:"HOOKTRAIL_TRUSTED_PROXIES" placeholder:"CIDR"`

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/fx"
 	"go.uber.org/fx/fxevent"
 
+	"hooktrail/adapters/auditlog"
 	"hooktrail/adapters/database"
 	"hooktrail/adapters/deliveries"
 	"hooktrail/adapters/evaluator"
@@ -37,6 +38,7 @@ import (
 	"hooktrail/adapters/workqueue"
 	"hooktrail/application"
 	"hooktrail/domain/agent"
+	"hooktrail/domain/trail"
 	"hooktrail/ports/delivery"
 	"hooktrail/ports/httpapi"
 	"hooktrail/ports/messages"
@@ -92,6 +94,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			schedules.New,
 			newRateLimiter,
 			newRejectionLog,
+			auditlog.NewTrail,
 			newRunners,
 			newEvaluator,
 			func(db *database.DB) *deliveries.Deliveries { return deliveries.New(db, time.Now) },
@@ -100,6 +103,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			newHTTPServer,
 		),
 		fx.Invoke(
+			keepTrail, // first, so that it stops last and covers what came up to the end
 			func(lc fx.Lifecycle, rejections *rejectionlog.Log) { background(lc, rejections.Run) },
 			listenForAppends,
 			followLog,
@@ -240,19 +244,28 @@ func newSender(lc fx.Lifecycle, config Config) *runner.Sender {
 // defaultWorkspace is the name of the setting that holds the default workspace's id.
 const defaultWorkspace = "default_workspace"
 
-func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, scheduled *schedules.Schedules, delivered *deliveries.Deliveries, sender *runner.Sender, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, rejections *rejectionlog.Log, evaluates application.Evaluator, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
+// workspaceOf gives the id of the default workspace, which the first process makes.
+func workspaceOf(ctx context.Context, db *database.DB) (string, error) {
+	id, err := db.SettingOnce(ctx, defaultWorkspace, []byte(newID()))
+	if err != nil {
+		return "", fmt.Errorf("make the default workspace: %w", err)
+	}
+	return string(id), nil
+}
+
+func newApplication(config Config, db *database.DB, store *eventstore.Store, models *readmodel.Models, queue *workqueue.Queue, scheduled *schedules.Schedules, delivered *deliveries.Deliveries, sender *runner.Sender, ring *keyring.Ring, runners application.AgentRunner, limiter application.RateLimiter, rejections *rejectionlog.Log, evaluates application.Evaluator, proofs *auditlog.Trail, wake wakeUps, metrics *telemetry.Metrics, listener listener, logger *slog.Logger) (*application.Application, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	workspace, err := db.SettingOnce(ctx, defaultWorkspace, []byte(newID()))
+	workspace, err := workspaceOf(ctx, db)
 	if err != nil {
-		return nil, fmt.Errorf("make the default workspace: %w", err)
+		return nil, err
 	}
 	return application.New(application.Config{
-		WorkspaceID: string(workspace), PublicURL: listener.url, DefaultRunner: config.DefaultRunner,
+		WorkspaceID: workspace, PublicURL: listener.url, DefaultRunner: config.DefaultRunner,
 		AllowCommandRunner: config.AllowCommandRunner, RateLimit: config.RateLimit, MaxBodyBytes: config.MaxBodyBytes,
 	}, application.Dependencies{
 		Store: store, Views: models, Queue: queue, Schedules: scheduled, Deliveries: delivered, Sender: sender, Secrets: ring,
-		Runner: runners, Limiter: limiter, Rejections: rejections, Senders: senders.Of, Evaluator: evaluates, Logger: logger,
+		Runner: runners, Limiter: limiter, Rejections: rejections, Senders: senders.Of, Evaluator: evaluates, Trail: proofs, Logger: logger,
 		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
 		Observe: metrics, Appended: wake.appended, Due: wake.due,
 	})
@@ -325,6 +338,42 @@ func count(db *database.DB, query string) float64 {
 		return -1
 	}
 	return figure
+}
+
+// keepTrail makes the log tamper-evident, behind it.
+func keepTrail(lc fx.Lifecycle, config Config, db *database.DB, ring *keyring.Ring, metrics *telemetry.Metrics, logger *slog.Logger) error {
+	if !config.has(RoleWorker) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	workspace, err := workspaceOf(ctx, db)
+	if err != nil {
+		return err
+	}
+	signer, err := auditlog.OpenSigner(ctx, db, ring, trail.Origin(workspace))
+	if err != nil {
+		return err
+	}
+	var file *auditlog.File
+	if config.AuditFile != "" {
+		if file, err = auditlog.OpenFile(config.AuditFile); err != nil {
+			return fmt.Errorf("HOOKTRAIL_AUDIT_FILE: %w", err)
+		}
+		lc.Append(fx.StopHook(file.Close))
+	}
+	builder := auditlog.New(db, auditlog.Config{Signer: signer, File: file, Logger: logger, Now: time.Now})
+	metrics.Register("hooktrail_audit_signed_position", "Position of the last event that a signed checkpoint covers.", func() float64 {
+		return count(db, "SELECT coalesce(max(size), 0) FROM audit_checkpoints")
+	})
+	metrics.Register("hooktrail_audit_inconsistent", "1 while the log, the stored hashes and the last checkpoint do not agree, else 0.", func() float64 {
+		if builder.Broken() {
+			return 1
+		}
+		return 0
+	})
+	background(lc, builder.Run)
+	return nil
 }
 
 // sweep deletes what has expired.
