@@ -69,16 +69,7 @@ func (s *Server) updateAgent(c *fiber.Ctx) error {
 }
 
 func (s *Server) archiveAgent(c *fiber.Ctx) error {
-	version, err := ifMatch(c)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := s.contextOf()
-	defer cancel()
-	if err := s.app.ArchiveAgent(ctx, callerOf(c), c.Params("id"), version); err != nil {
-		return err
-	}
-	return c.SendStatus(fiber.StatusNoContent)
+	return s.end(c, s.app.ArchiveAgent)
 }
 
 // syncWait is how long an execution asked for with sync is waited for.

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -125,6 +126,42 @@ func number(c *fiber.Ctx, name string, otherwise, least, most int) (int, error) 
 		return 0, fault.Field(name, "must be a whole number from %d to %d", least, most)
 	}
 	return n, nil
+}
+
+// flag reads a query parameter that is true or false; nil when it is absent.
+func flag(c *fiber.Ctx, name string) (*bool, error) {
+	text := c.Query(name)
+	if text == "" {
+		return nil, nil
+	}
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		return nil, fault.Field(name, "must be true or false")
+	}
+	return &value, nil
+}
+
+// span reads since and until, the zero time for one that is absent.
+func span(c *fiber.Ctx) (since, until time.Time, err error) {
+	if since, err = moment(c, "since"); err != nil {
+		return since, until, err
+	}
+	until, err = moment(c, "until")
+	return since, until, err
+}
+
+// end answers a request for the end of something, which If-Match may bind to a version.
+func (s *Server) end(c *fiber.Ctx, end func(ctx context.Context, caller application.Caller, id string, ifVersion int64) error) error {
+	version, err := ifMatch(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf()
+	defer cancel()
+	if err := end(ctx, callerOf(c), c.Params("id"), version); err != nil {
+		return err
+	}
+	return c.SendStatus(fiber.StatusNoContent)
 }
 
 func moment(c *fiber.Ctx, name string) (time.Time, error) {

@@ -37,10 +37,7 @@ func eventFilter(c *fiber.Ctx, stream eventlog.StreamID) (application.EventFilte
 	f := application.EventFilter{
 		Stream: stream, Type: c.Query("type"), Actor: eventlog.Actor(c.Query("actor")), Limit: p.Limit, Offset: p.Offset(), Before: p.Cursor,
 	}
-	if f.Since, err = moment(c, "since"); err != nil {
-		return f, p, err
-	}
-	if f.Until, err = moment(c, "until"); err != nil {
+	if f.Since, f.Until, err = span(c); err != nil {
 		return f, p, err
 	}
 	if text := c.Query("after"); text != "" {

@@ -22,10 +22,7 @@ func (s *Server) listExecutions(c *fiber.Ctx) error {
 	if f.Status != "" && !slices.Contains(execution.Statuses, f.Status) {
 		return fault.Field("status", "must be one of pending, running, completed, failed, cancelled")
 	}
-	if f.Since, err = moment(c, "since"); err != nil {
-		return err
-	}
-	if f.Until, err = moment(c, "until"); err != nil {
+	if f.Since, f.Until, err = span(c); err != nil {
 		return err
 	}
 	ctx, cancel := s.contextOf()

@@ -13,10 +13,7 @@ func (s *Server) listRejections(c *fiber.Ctx) error {
 		return err
 	}
 	f := application.RejectionFilter{TriggerID: c.Query("trigger_id"), Reason: fault.Code(c.Query("reason"))}
-	if f.Since, err = moment(c, "since"); err != nil {
-		return err
-	}
-	if f.Until, err = moment(c, "until"); err != nil {
+	if f.Since, f.Until, err = span(c); err != nil {
 		return err
 	}
 	ctx, cancel := s.contextOf()

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
-	"strconv"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -33,12 +32,8 @@ func (s *Server) listSubscriptions(c *fiber.Ctx) error {
 		return err
 	}
 	var f application.SubscriptionFilter
-	if text := c.Query("is_active"); text != "" {
-		active, err := strconv.ParseBool(text)
-		if err != nil {
-			return fault.Field("is_active", "must be true or false")
-		}
-		f.IsActive = &active
+	if f.IsActive, err = flag(c, "is_active"); err != nil {
+		return err
 	}
 	ctx, cancel := s.contextOf()
 	defer cancel()
@@ -79,16 +74,7 @@ func (s *Server) updateSubscription(c *fiber.Ctx) error {
 }
 
 func (s *Server) deleteSubscription(c *fiber.Ctx) error {
-	version, err := ifMatch(c)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := s.contextOf()
-	defer cancel()
-	if err := s.app.DeleteSubscription(ctx, callerOf(c), c.Params("id"), version); err != nil {
-		return err
-	}
-	return c.SendStatus(fiber.StatusNoContent)
+	return s.end(c, s.app.DeleteSubscription)
 }
 
 func (s *Server) rotateSubscriptionSecret(c *fiber.Ctx) error {

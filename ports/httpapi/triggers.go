@@ -105,12 +105,8 @@ func (s *Server) listTriggers(c *fiber.Ctx) error {
 		return err
 	}
 	filter := application.TriggerFilter{AgentID: c.Query("agent_id"), Name: c.Query("name")}
-	if text := c.Query("is_active"); text != "" {
-		active, err := strconv.ParseBool(text)
-		if err != nil {
-			return fault.Field("is_active", "must be true or false")
-		}
-		filter.IsActive = &active
+	if filter.IsActive, err = flag(c, "is_active"); err != nil {
+		return err
 	}
 	ctx, cancel := s.contextOf()
 	defer cancel()
@@ -183,16 +179,7 @@ func (s *Server) updateTrigger(c *fiber.Ctx) error {
 }
 
 func (s *Server) deleteTrigger(c *fiber.Ctx) error {
-	version, err := ifMatch(c)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := s.contextOf()
-	defer cancel()
-	if err := s.app.DeleteTrigger(ctx, callerOf(c), c.Params("id"), version); err != nil {
-		return err
-	}
-	return c.SendStatus(fiber.StatusNoContent)
+	return s.end(c, s.app.DeleteTrigger)
 }
 
 // rotation is what both rotations take.
