@@ -123,12 +123,8 @@ func (app *Application) agentSecret(workspace string, owner eventlog.StreamID, k
 	if err != nil {
 		return "", nil, err
 	}
-	id := app.NewID()
-	sealed, err := app.Secrets.Seal([]byte(secret), id)
-	if err != nil {
-		return "", nil, err
-	}
-	return secret, []eventlog.Credential{{ID: id, WorkspaceID: workspace, Owner: owner, Sealed: sealed}}, nil
+	sealed, err := app.seal(workspace, owner, secret)
+	return secret, []eventlog.Credential{sealed}, err
 }
 
 // agentCredential seals the credential that a request brings. It is nil when the request says
@@ -141,28 +137,17 @@ func (app *Application) agentCredential(workspace string, owner eventlog.StreamI
 	if *secret == "" {
 		return &agent.Credential{}, nil, nil
 	}
-	id := app.NewID()
-	credential, err := agent.NewCredential(agent.CredentialField(r.Kind), id, *secret)
+	sealed, err := app.seal(workspace, owner, *secret)
 	if err != nil {
 		return nil, nil, err
 	}
-	sealed, err := app.Secrets.Seal([]byte(*secret), id)
-	if err != nil {
-		return nil, nil, err
-	}
-	return credential, []eventlog.Credential{{ID: id, WorkspaceID: workspace, Owner: owner, Sealed: sealed}}, nil
+	credential, err := agent.NewCredential(agent.CredentialField(r.Kind), sealed.ID, *secret)
+	return credential, []eventlog.Credential{sealed}, err
 }
 
 func (app *Application) changeAgent(ctx context.Context, caller Caller, id string, ifVersion int64, decide func(agent.Agent) (decision, error)) (agent.Agent, error) {
-	return change(ctx, app, agent.Codec, caller.WorkspaceID, eventlog.Stream(eventlog.AgentStream, id), caller.metadata(), func(a agent.Agent) (decision, error) {
-		if a.Version == 0 || a.Archived || a.WorkspaceID != caller.WorkspaceID {
-			return decision{}, fault.New(fault.NotFound, "there is no such agent")
-		}
-		if ifVersion != 0 && ifVersion != a.Version {
-			return decision{}, fault.New(fault.PreconditionFailed, "the agent is at version %d", a.Version)
-		}
-		return decide(a)
-	})
+	there := func(a agent.Agent) bool { return !a.Archived && a.WorkspaceID == caller.WorkspaceID }
+	return changeOwn(ctx, app, agent.Codec, caller, eventlog.Stream(eventlog.AgentStream, id), "agent", ifVersion, there, decide)
 }
 
 // UpdateAgent changes an agent; ifVersion, unless 0, is the version it must be at.

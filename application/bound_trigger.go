@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hooktrail/domain/agent"
+	"hooktrail/domain/credential"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/fault"
 	"hooktrail/domain/payload"
@@ -83,35 +84,21 @@ func (app *Application) bind(ctx context.Context, tokenID string, state trigger.
 		bound.secrets = map[string]string{}
 	}
 	var err error
-	for _, id := range trigger.IDs(bound.trigger.Secrets) {
-		sealed, found, err := app.Store.Sealed(ctx, id)
-		if err != nil {
+	for _, id := range credential.IDs(bound.trigger.Secrets) {
+		secret, found, err := app.openSecret(ctx, id)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if !found {
-			continue // replaced at this moment; the version check sees it
-		}
-		secret, err := app.Secrets.Open(sealed, id)
-		if err != nil {
-			return nil, err
-		}
-		if bound.sender != nil {
-			bound.secrets[id] = string(secret)
-		} else {
-			bound.keys[id] = trigger.NewKey(secret)
+		case !found: // replaced at this moment; the version check sees it
+		case bound.sender != nil:
+			bound.secrets[id] = secret
+		default:
+			bound.keys[id] = trigger.NewKey([]byte(secret))
 		}
 	}
 	if id := bound.trigger.Options.VerifyTokenID(); id != "" {
-		sealed, found, err := app.Store.Sealed(ctx, id)
-		if err != nil {
+		if bound.verifyToken, _, err = app.openSecret(ctx, id); err != nil { // "" when it is replaced at this moment
 			return nil, err
-		}
-		if found { // else replaced at this moment
-			token, err := app.Secrets.Open(sealed, id)
-			if err != nil {
-				return nil, err
-			}
-			bound.verifyToken = string(token)
 		}
 	}
 	if bound.agent, err = fold[agent.Agent](ctx, app.Store, agent.Codec, eventlog.Stream(eventlog.AgentStream, bound.trigger.AgentID), 0); err != nil {

@@ -60,6 +60,20 @@ func change[A aggregate[A]](ctx context.Context, app *Application, codec *eventl
 	return changeFrom(ctx, app, codec, nothing, workspace, stream, meta, decide)
 }
 
+// changeOwn is change for an aggregate that must be there, which the caller must have a right to, and
+// that must be at a version if the caller asked for one; 0 is any.
+func changeOwn[A aggregate[A]](ctx context.Context, app *Application, codec *eventlog.Codec, caller Caller, stream eventlog.StreamID, noun string, version int64, there func(A) bool, decide func(A) (decision, error)) (A, error) {
+	return change(ctx, app, codec, caller.WorkspaceID, stream, caller.metadata(), func(state A) (decision, error) {
+		if state.StreamVersion() == 0 || !there(state) {
+			return decision{}, fault.New(fault.NotFound, "there is no such %s", noun)
+		}
+		if version != 0 && version != state.StreamVersion() {
+			return decision{}, fault.New(fault.PreconditionFailed, "the %s is at version %d", noun, state.StreamVersion())
+		}
+		return decide(state)
+	})
+}
+
 // changeFrom is change for an aggregate that is something before the first event of its
 // own stream.
 func changeFrom[A aggregate[A]](ctx context.Context, app *Application, codec *eventlog.Codec, start A, workspace string, stream eventlog.StreamID, meta eventlog.Metadata, decide func(state A) (decision, error)) (A, error) {

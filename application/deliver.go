@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"hooktrail/domain/credential"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/subscription"
 )
@@ -291,7 +292,7 @@ func (app *Application) giveUp(ctx context.Context, s subscription.Subscription,
 
 type signingSecret struct {
 	text string
-	of   subscription.Secret
+	of   credential.Credential
 }
 
 func (app *Application) signingSecrets(ctx context.Context, s subscription.Subscription) ([]signingSecret, error) {
@@ -300,18 +301,13 @@ func (app *Application) signingSecrets(ctx context.Context, s subscription.Subsc
 		if !of.WorksAt(app.Now()) {
 			continue
 		}
-		sealed, there, err := app.Store.Sealed(ctx, of.ID)
-		if err != nil {
-			return nil, err
-		}
-		if !there {
-			continue // it was replaced meanwhile
-		}
-		text, err := app.Secrets.Open(sealed, of.ID)
+		text, there, err := app.openSecret(ctx, of.ID)
 		if err != nil {
 			return nil, fmt.Errorf("open the secret of subscription %s: %w", s.ID, err)
 		}
-		secrets = append(secrets, signingSecret{string(text), of})
+		if there { // else it was replaced meanwhile
+			secrets = append(secrets, signingSecret{text, of})
+		}
 	}
 	return secrets, nil
 }

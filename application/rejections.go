@@ -10,6 +10,7 @@ import (
 	"hooktrail/domain/apikey"
 	"hooktrail/domain/clientip"
 	"hooktrail/domain/fault"
+	"hooktrail/domain/label"
 	"hooktrail/domain/token"
 )
 
@@ -80,15 +81,7 @@ func (app *Application) NoteRejection(presented *Presented, client netip.Addr, r
 
 // shorten gives a text that any database can hold.
 func shorten(text string, most int) string {
-	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
-	if len(text) <= most {
-		return text
-	}
-	cut := most
-	for cut > 0 && text[cut]&0xc0 == 0x80 { // not within a character
-		cut--
-	}
-	return text[:cut] + "…"
+	return label.Shorten(strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD"), most)
 }
 
 // ListRejections shows refused calls, the latest first: those of the workspace's triggers and, to

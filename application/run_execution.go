@@ -114,6 +114,7 @@ func (app *Application) attempt(ctx context.Context, claimed Claimed) (result Re
 	return result, err
 }
 
+// openSecret reads a sealed secret; false when it is not kept any more.
 func (app *Application) openSecret(ctx context.Context, credentialID string) (string, bool, error) {
 	sealed, found, err := app.Store.Sealed(ctx, credentialID)
 	if err != nil || !found {

@@ -21,9 +21,9 @@ type DueSchedule struct {
 
 // Schedules hands out the times of schedules, each once over all replicas.
 type Schedules interface {
-	// Fire lets decide see to some of those that are due and reports how many. Nothing that they
-	// depend on changes before what decide returns is appended.
-	Fire(ctx context.Context, now time.Time, decide func(DueSchedule) (eventlog.Append, error)) (int, error)
+	// Fire lets decide see to some of those that are due. Nothing that they depend on changes
+	// before what decide returns is appended.
+	Fire(ctx context.Context, now time.Time, decide func(DueSchedule) (eventlog.Append, error)) error
 	// Next gives the time that is due first; false when there is none.
 	Next(ctx context.Context) (time.Time, bool, error)
 }
@@ -32,13 +32,13 @@ type Schedules interface {
 // there is none.
 func (app *Application) FireSchedules(ctx context.Context) (next time.Time, waiting bool, err error) {
 	for {
+		next, waiting, err := app.Schedules.Next(ctx)
 		now := app.Now()
-		fired, err := app.Schedules.Fire(ctx, now, func(d DueSchedule) (eventlog.Append, error) { return app.fire(d, now) })
-		if err != nil {
-			return next, false, err
+		if err != nil || !waiting || next.After(now) {
+			return next, waiting, err
 		}
-		if fired == 0 {
-			return app.Schedules.Next(ctx)
+		if err := app.Schedules.Fire(ctx, now, func(d DueSchedule) (eventlog.Append, error) { return app.fire(d, now) }); err != nil {
+			return next, false, err
 		}
 	}
 }
@@ -101,12 +101,8 @@ type RunTrigger struct {
 
 // RunTrigger runs a trigger's agent once, as its schedule would.
 func (app *Application) RunTrigger(ctx context.Context, caller Caller, id string, r RunTrigger) (ExecutionView, error) {
-	meta := caller.metadata()
 	var made string
-	_, err := change(ctx, app, trigger.Codec, caller.WorkspaceID, eventlog.Stream(eventlog.TriggerStream, id), meta, func(t trigger.Trigger) (decision, error) {
-		if t.Version == 0 || t.Deleted || t.WorkspaceID != caller.WorkspaceID {
-			return decision{}, fault.New(fault.NotFound, "there is no such trigger")
-		}
+	_, err := app.changeTrigger(ctx, caller, id, 0, func(t trigger.Trigger) (decision, error) {
 		if !t.Active {
 			return decision{}, fault.New(fault.Conflict, "the trigger is inactive: activate it first")
 		}

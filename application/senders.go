@@ -179,19 +179,12 @@ func (app *Application) shakeHands(ctx context.Context, bound *boundTrigger, cal
 	return Invocation{Handshake: h, TriggerID: bound.trigger.ID, WorkspaceID: bound.trigger.WorkspaceID}, err
 }
 
-// keepVerifyToken seals a verify token as a credential of the trigger.
-func (app *Application) keepVerifyToken(workspace string, owner eventlog.StreamID, token string) (eventlog.Credential, error) {
-	id := app.NewID()
-	sealed, err := app.Secrets.Seal([]byte(token), id)
-	return eventlog.Credential{ID: id, WorkspaceID: workspace, Owner: owner, Sealed: sealed}, err
-}
-
 // setVerifyToken puts a token that options name into the decision, and takes out the one that
 // they do not name any more.
 func (app *Application) setVerifyToken(d *decision, t trigger.Trigger, next *trigger.Options, token string) error {
 	before := t.Options.VerifyTokenID()
 	if token != "" {
-		kept, err := app.keepVerifyToken(t.WorkspaceID, eventlog.Stream(eventlog.TriggerStream, t.ID), token)
+		kept, err := app.seal(t.WorkspaceID, eventlog.Stream(eventlog.TriggerStream, t.ID), token)
 		if err != nil {
 			return err
 		}
@@ -210,16 +203,11 @@ func (app *Application) checkScheme(ctx context.Context, t trigger.Trigger, next
 	if !t.HasSecret() || next.Signature.SchemeName() == t.Options.Signature.SchemeName() {
 		return nil
 	}
-	id := t.Secrets[0].ID
-	sealed, found, err := app.Store.Sealed(ctx, id)
+	secret, found, err := app.openSecret(ctx, t.Secrets[0].ID)
 	if err != nil || !found {
 		return refusal(err) // replaced at this moment; the version check sees it
 	}
-	secret, err := app.Secrets.Open(sealed, id)
-	if err != nil {
-		return err
-	}
-	if why := app.senderOf(next.Signature).CheckSecret(string(secret)); why != "" {
+	if why := app.senderOf(next.Signature).CheckSecret(secret); why != "" {
 		return fault.Field("options.signature.scheme", "%s cannot use the trigger's secret, which %s; set another by rotate-secret first", next.Signature.SchemeName(), why)
 	}
 	return nil

@@ -183,9 +183,8 @@ func (app *Application) subscriptionSecret(workspace string, owner eventlog.Stre
 	if err != nil {
 		return "", eventlog.Credential{}, err
 	}
-	id := app.NewID()
-	sealed, err := app.Secrets.Seal([]byte(secret), id)
-	return secret, eventlog.Credential{ID: id, WorkspaceID: workspace, Owner: owner, Sealed: sealed}, err
+	sealed, err := app.seal(workspace, owner, secret)
+	return secret, sealed, err
 }
 
 // CreateSubscription makes a subscription.
@@ -220,15 +219,8 @@ func (app *Application) CreateSubscription(ctx context.Context, caller Caller, r
 }
 
 func (app *Application) changeSubscription(ctx context.Context, caller Caller, id string, ifVersion int64, decide func(subscription.Subscription) (decision, error)) (subscription.Subscription, error) {
-	return change(ctx, app, subscription.Codec, caller.WorkspaceID, eventlog.Stream(eventlog.SubscriptionStream, id), caller.metadata(), func(s subscription.Subscription) (decision, error) {
-		if s.Version == 0 || s.Deleted || s.WorkspaceID != caller.WorkspaceID {
-			return decision{}, fault.New(fault.NotFound, "there is no such subscription")
-		}
-		if ifVersion != 0 && ifVersion != s.Version {
-			return decision{}, fault.New(fault.PreconditionFailed, "the subscription is at version %d", s.Version)
-		}
-		return decide(s)
-	})
+	there := func(s subscription.Subscription) bool { return !s.Deleted && s.WorkspaceID == caller.WorkspaceID }
+	return changeOwn(ctx, app, subscription.Codec, caller, eventlog.Stream(eventlog.SubscriptionStream, id), "subscription", ifVersion, there, decide)
 }
 
 // UpdateSubscription changes a subscription; ifVersion, unless 0, is the version it must be at.

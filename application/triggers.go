@@ -52,7 +52,7 @@ func (app *Application) CreateTrigger(ctx context.Context, caller Caller, c Crea
 	credential.Owner = stream
 	keep := []eventlog.Credential{credential}
 	if verifyToken != "" {
-		kept, err := app.keepVerifyToken(caller.WorkspaceID, stream, verifyToken)
+		kept, err := app.seal(caller.WorkspaceID, stream, verifyToken)
 		if err != nil {
 			return IssuedTrigger{}, err
 		}
@@ -134,26 +134,22 @@ func (app *Application) sealSecret(workspace string, owner eventlog.StreamID, se
 	} else if why := sender.CheckSecret(secret); why != "" {
 		return "", eventlog.Credential{}, fault.Field("secret", "%s", why)
 	}
+	sealed, err := app.seal(workspace, owner, secret)
+	return secret, sealed, err
+}
+
+// seal makes the credential of a secret that must be read again.
+func (app *Application) seal(workspace string, owner eventlog.StreamID, secret string) (eventlog.Credential, error) {
 	id := app.NewID()
 	sealed, err := app.Secrets.Seal([]byte(secret), id)
-	if err != nil {
-		return "", eventlog.Credential{}, err
-	}
-	return secret, eventlog.Credential{ID: id, WorkspaceID: workspace, Owner: owner, Sealed: sealed}, nil
+	return eventlog.Credential{ID: id, WorkspaceID: workspace, Owner: owner, Sealed: sealed}, err
 }
 
 // changeTrigger is change for a trigger of the caller's workspace that is at a version, if
 // the caller asked for one; 0 is any.
 func (app *Application) changeTrigger(ctx context.Context, caller Caller, id string, version int64, decide func(trigger.Trigger) (decision, error)) (trigger.Trigger, error) {
-	return change(ctx, app, trigger.Codec, caller.WorkspaceID, eventlog.Stream(eventlog.TriggerStream, id), caller.metadata(), func(t trigger.Trigger) (decision, error) {
-		if t.Version == 0 || t.Deleted || t.WorkspaceID != caller.WorkspaceID {
-			return decision{}, fault.New(fault.NotFound, "there is no such trigger")
-		}
-		if version != 0 && version != t.Version {
-			return decision{}, fault.New(fault.PreconditionFailed, "the trigger is at version %d", t.Version)
-		}
-		return decide(t)
-	})
+	there := func(t trigger.Trigger) bool { return !t.Deleted && t.WorkspaceID == caller.WorkspaceID }
+	return changeOwn(ctx, app, trigger.Codec, caller, eventlog.Stream(eventlog.TriggerStream, id), "trigger", version, there, decide)
 }
 
 // UpdateTrigger asks for changes; nil leaves a field as it is.

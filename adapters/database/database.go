@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"hooktrail/domain/eventlog"
 )
 
 // DB is one open database: pooled reads, and transactions that write.
@@ -146,6 +148,18 @@ var ErrOutcomeUnknown = errors.New("outcome of the commit is unknown")
 // space or does not answer in time.
 func (db *DB) IsUnavailable(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) || db.Dialect.isUnavailable(err)
+}
+
+// Failure gives a failure to do something the form that the application knows: an
+// eventlog.ErrUnavailable, or any other error. It is nil for nil.
+func (db *DB) Failure(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case db.IsUnavailable(err):
+		return fmt.Errorf("%w: %s: %w", eventlog.ErrUnavailable, what, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // isClosed reports whether database/sql refuses because the database has been closed, or because

@@ -147,12 +147,15 @@ var hot = map[string]func(ctx context.Context, db *database.DB) error{
 	"schedules": func(ctx context.Context, db *database.DB) error {
 		store := eventstore.New(db, readmodel.New(db, ""), eventstore.Config{})
 		defer store.Close()
-		_, err := schedules.New(db, store).Fire(ctx, time.UnixMicro(10), func(due application.DueSchedule) (eventlog.Append, error) {
+		fired := schedules.New(db, store)
+		if _, _, err := fired.Next(ctx); err != nil {
+			return err
+		}
+		return fired.Fire(ctx, time.UnixMicro(10), func(due application.DueSchedule) (eventlog.Append, error) {
 			proposed, err := trigger.Codec.Encode(trigger.ScheduleMissed{Count: 1, NextRunAt: new(time.UnixMicro(1 << 50))})
 			proposed.ID = ksuid.New().String()
 			return eventlog.Append{WorkspaceID: "w1", Stream: eventlog.Stream(eventlog.TriggerStream, due.Trigger.ID), Events: []eventlog.Proposed{proposed}}, err
 		})
-		return err
 	},
 	"audit trail": func(ctx context.Context, db *database.DB) error {
 		_, _, err := auditlog.New(db, auditlog.Config{}).Advance(ctx)

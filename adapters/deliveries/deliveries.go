@@ -56,16 +56,6 @@ func (r row) delivery() (application.SubscriptionDelivery, error) {
 	return d, nil
 }
 
-func (s *Deliveries) failed(what string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case s.db.IsUnavailable(err):
-		return fmt.Errorf("%w: %s: %w", eventlog.ErrUnavailable, what, err)
-	}
-	return fmt.Errorf("%s: %w", what, err)
-}
-
 // Waiting lists what may be delivered now.
 func (s *Deliveries) Waiting(ctx context.Context, owner string, now time.Time) ([]application.SubscriptionDelivery, time.Time, error) {
 	var rows []row
@@ -73,7 +63,7 @@ func (s *Deliveries) Waiting(ctx context.Context, owner string, now time.Time) (
 	err := s.db.Select(ctx, &rows, selected+"s.active AND (d.owner = ? OR coalesce(d.lease_until, 0) < "+s.db.Dialect.Now+
 		") AND coalesce(d.position, 0) < (SELECT coalesce(max(position), 0) FROM events) ORDER BY coalesce(d.served_at, 0), s.id", owner)
 	if err != nil {
-		return nil, next, s.failed("look for what to deliver", err)
+		return nil, next, s.db.Failure("look for what to deliver", err)
 	}
 	waiting := make([]application.SubscriptionDelivery, 0, len(rows))
 	for _, r := range rows {
@@ -104,7 +94,7 @@ func (s *Deliveries) get(ctx context.Context, where string, args ...any) (applic
 		return application.SubscriptionDelivery{}, false, nil
 	}
 	if err != nil {
-		return application.SubscriptionDelivery{}, false, s.failed("read a delivery", err)
+		return application.SubscriptionDelivery{}, false, s.db.Failure("read a delivery", err)
 	}
 	d, err := r.delivery()
 	return d, true, err
@@ -129,7 +119,7 @@ func (s *Deliveries) update(ctx context.Context, d application.SubscriptionDeliv
 	if err == nil && !changed {
 		err = application.ErrDeliveryTaken
 	}
-	return d, s.failed("change a delivery", err)
+	return d, s.db.Failure("change a delivery", err)
 }
 
 // Claim takes a delivery.
@@ -179,7 +169,7 @@ func (s *Deliveries) Change(ctx context.Context, of subscription.Subscription, e
 }
 
 func (s *Deliveries) exec(ctx context.Context, what, query string, args ...any) error {
-	return s.failed(what, s.db.Write(ctx, func(tx *database.Tx) error {
+	return s.db.Failure(what, s.db.Write(ctx, func(tx *database.Tx) error {
 		tx.Exec(query, args...)
 		return nil
 	}))
@@ -221,7 +211,7 @@ func (s *Deliveries) Pending(ctx context.Context, of subscription.Subscription, 
 	// First: all up to the head is then in what is read.
 	var head eventlog.Position
 	if err := s.db.Get(ctx, &head, "SELECT coalesce(max(position), 0) FROM events"); err != nil {
-		return nil, after, s.failed("read the end of the log", err)
+		return nil, after, s.db.Failure("read the end of the log", err)
 	}
 	where, narrowed := s.conditions(of)
 	read := after
@@ -234,7 +224,7 @@ func (s *Deliveries) Pending(ctx context.Context, of subscription.Subscription, 
 		err := s.db.Select(ctx, &rows, "SELECT "+eventstore.Columns+" FROM events WHERE position > ? AND position <= ?"+where+" ORDER BY position LIMIT ?",
 			append(append([]any{int64(read), int64(until)}, narrowed...), limit)...)
 		if err != nil {
-			return nil, after, s.failed("read what to deliver", err)
+			return nil, after, s.db.Failure("read what to deliver", err)
 		}
 		read = until
 		if len(rows) == 0 {
@@ -298,7 +288,7 @@ func (s *Deliveries) Event(ctx context.Context, workspace, id string) (eventlog.
 		return eventlog.Recorded{}, false, nil
 	}
 	if err != nil {
-		return eventlog.Recorded{}, false, s.failed("read an event", err)
+		return eventlog.Recorded{}, false, s.db.Failure("read an event", err)
 	}
 	e, err := r.Recorded()
 	return e, err == nil, err

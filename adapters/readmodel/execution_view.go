@@ -107,7 +107,7 @@ func (m *Models) Execution(ctx context.Context, workspace, id string) (applicati
 		return application.ExecutionView{}, false, nil
 	}
 	if err != nil {
-		return application.ExecutionView{}, false, m.failed("read an execution", err)
+		return application.ExecutionView{}, false, m.db.Failure("read an execution", err)
 	}
 	view, err := row.view()
 	return view, true, err
@@ -123,7 +123,7 @@ func (m *Models) Input(ctx context.Context, id string) ([]byte, string, bool, er
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, "", false, nil
 	}
-	return row.Payload, text(row.MediaType), err == nil, m.failed("read an input", err)
+	return row.Payload, text(row.MediaType), err == nil, m.db.Failure("read an input", err)
 }
 
 // Executions lists executions, the newest first.
@@ -157,7 +157,7 @@ func (m *Models) Executions(ctx context.Context, workspace string, f application
 	page := application.Page[application.ExecutionView]{}
 	total, err := m.page(ctx, &rows, listColumns, m.executions.name, m.executions.joins(), "x", where, p)
 	if err != nil {
-		return page, m.failed("list executions", err)
+		return page, m.db.Failure("list executions", err)
 	}
 	page.Total = total
 	page.Items = make([]application.ExecutionView, 0, len(rows))

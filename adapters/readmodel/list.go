@@ -2,13 +2,11 @@ package readmodel
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
 	"hooktrail/adapters/database"
 	"hooktrail/application"
-	"hooktrail/domain/eventlog"
 )
 
 // conditions are what a list is narrowed by.
@@ -49,14 +47,4 @@ func (m *Models) page(ctx context.Context, rows any, columns, table, joins, alia
 	err = m.db.Select(ctx, rows, "SELECT "+columns+" FROM "+table+joins+"WHERE "+condition+" ORDER BY "+alias+".position DESC LIMIT ? OFFSET ?",
 		append(where.args, p.Limit+1, p.Offset())...)
 	return total, err
-}
-
-func (m *Models) failed(what string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case m.db.IsUnavailable(err):
-		return fmt.Errorf("%w: %s: %w", eventlog.ErrUnavailable, what, err)
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

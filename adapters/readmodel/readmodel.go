@@ -9,7 +9,6 @@ import (
 
 	"hooktrail/adapters/database"
 	"hooktrail/domain/eventlog"
-	"hooktrail/domain/trigger"
 )
 
 // Models are the read models that an answer shows at once.
@@ -45,12 +44,21 @@ var Tables = []string{"triggers", "agents", "api_keys", "executions", "execution
 
 // Apply brings the read models up to date with events that follow what they hold.
 func (m *Models) Apply(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
+	var moves []scheduleMove
 	var triggers, agents, apiKeys, subscriptions []eventlog.Recorded
 	for i := range events {
 		switch e := &events[i]; e.Stream.Kind() {
 		case eventlog.TriggerStream:
 			if !e.Fact {
 				triggers = append(triggers, *e)
+				continue
+			}
+			next, is, err := movedBy(e)
+			if err != nil {
+				return fmt.Errorf("project to %s: %w", m.schedules.name, err)
+			}
+			if is {
+				moves = append(moves, scheduleMove{e, next})
 			}
 		case eventlog.AgentStream:
 			agents = append(agents, *e)
@@ -73,18 +81,6 @@ func (m *Models) Apply(ctx context.Context, tx *database.Tx, events []eventlog.R
 	if err := m.executions.apply(tx, events); err != nil {
 		return fmt.Errorf("project to %s: %w", m.executions.name, err)
 	}
-	for i := range events {
-		e := &events[i]
-		if !e.Fact || e.Stream.Kind() != eventlog.TriggerStream {
-			continue
-		}
-		event, err := trigger.Codec.Decode(*e)
-		if err != nil {
-			return fmt.Errorf("project to %s: %w", m.schedules.name, err)
-		}
-		if next, is := moved(event); is {
-			m.schedules.move(tx, *e, next)
-		}
-	}
+	m.schedules.move(tx, moves)
 	return nil
 }

@@ -40,18 +40,27 @@ func (t *scheduleTable) follow(tx *database.Tx, state []byte, recorded eventlog.
 	return nil
 }
 
-// moved is where a schedule goes on behind what was seen to; false for an event that is not of one.
-func moved(event eventlog.Event) (next *time.Time, is bool) {
-	switch e := event.(type) {
-	case trigger.Invoked:
-		return e.NextRunAt, e.ScheduledFor != nil
-	case trigger.ScheduleMissed:
-		return e.NextRunAt, true
-	}
-	return nil, false
+// scheduleMove is a fact of a schedule, and where the schedule goes on behind it.
+type scheduleMove struct {
+	recorded *eventlog.Recorded
+	next     *time.Time
 }
 
-// move takes over where a schedule goes on, unless a later decision has begun it anew.
-func (t *scheduleTable) move(tx *database.Tx, recorded eventlog.Recorded, next *time.Time) {
-	tx.Exec("UPDATE "+t.name+" SET next_at = ? WHERE trigger_id = ? AND version <= ?", database.MicrosOrNil(next), recorded.Stream.ID(), recorded.Version)
+// movedBy gives where a schedule goes on behind a fact; false for one that is not of a schedule.
+func movedBy(recorded *eventlog.Recorded) (next *time.Time, is bool, err error) {
+	event, err := trigger.Codec.Decode(*recorded)
+	switch e := event.(type) {
+	case trigger.Invoked:
+		return e.NextRunAt, e.ScheduledFor != nil, err
+	case trigger.ScheduleMissed:
+		return e.NextRunAt, true, err
+	}
+	return nil, false, err
+}
+
+// move takes over where schedules go on, unless a later decision has begun one anew.
+func (t *scheduleTable) move(tx *database.Tx, moves []scheduleMove) {
+	for _, m := range moves {
+		tx.Exec("UPDATE "+t.name+" SET next_at = ? WHERE trigger_id = ? AND version <= ?", database.MicrosOrNil(m.next), m.recorded.Stream.ID(), m.recorded.Version)
+	}
 }

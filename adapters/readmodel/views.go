@@ -39,7 +39,7 @@ func (m *Models) one(ctx context.Context, row *stateRow, query string, args ...a
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
-	return err == nil, m.failed("read a view", err)
+	return err == nil, m.db.Failure("read a view", err)
 }
 
 // viewPage reads a page of a table and shows each state.
@@ -48,7 +48,7 @@ func viewPage[V any](ctx context.Context, m *Models, columns, table, joins strin
 	total, err := m.page(ctx, &rows, columns, table, joins, "v", where, p)
 	page := application.Page[V]{Total: total, Items: make([]V, 0, len(rows))}
 	if err != nil {
-		return page, m.failed("list "+table, err)
+		return page, m.db.Failure("list "+table, err)
 	}
 	for i, row := range rows {
 		if i == p.Limit {
@@ -123,7 +123,7 @@ func containing(part string) string {
 func (m *Models) ActiveTriggersOf(ctx context.Context, agentID string) (int, error) {
 	var count int
 	err := m.db.Get(ctx, &count, "SELECT count(*) FROM "+m.triggers.name+" WHERE agent_id = ? AND NOT deleted", agentID)
-	return count, m.failed("count triggers", err)
+	return count, m.db.Failure("count triggers", err)
 }
 
 // LastUsed tells when a trigger was last invoked; nil for never.
@@ -134,7 +134,7 @@ func (m *Models) LastUsed(ctx context.Context, triggerID string) (*time.Time, er
 		return nil, nil
 	}
 	if err != nil {
-		return nil, m.failed("read trigger statistics", err)
+		return nil, m.db.Failure("read trigger statistics", err)
 	}
 	return database.TimeOrNil(&at), nil
 }
@@ -183,7 +183,7 @@ func (m *Models) APIKeys(ctx context.Context, workspace string, p application.Pa
 func (m *Models) CountAPIKeys(ctx context.Context) (int, error) {
 	var count int
 	err := m.db.Get(ctx, &count, "SELECT count(*) FROM "+m.apiKeys.name+" WHERE NOT revoked")
-	return count, m.failed("count API keys", err)
+	return count, m.db.Failure("count API keys", err)
 }
 
 const (

@@ -193,7 +193,7 @@ type row struct {
 func (l *Log) List(ctx context.Context, f application.RejectionFilter, p application.Paging) (application.Page[application.Rejection], error) {
 	page := application.Page[application.Rejection]{}
 	if err := l.write(ctx); err != nil {
-		return page, l.failed(err)
+		return page, l.db.Failure("read the rejections", err)
 	}
 	where, args := "workspace_id = ?", []any{f.WorkspaceID}
 	if f.Unproven {
@@ -214,7 +214,7 @@ func (l *Log) List(ctx context.Context, f application.RejectionFilter, p applica
 	}
 	if err := l.db.Get(ctx, &page.Total, "SELECT count(*) FROM (SELECT 1 FROM rejections WHERE "+where+" LIMIT ?) AS counted",
 		append(append([]any{}, args...), application.CountBound)...); err != nil {
-		return page, l.failed(err)
+		return page, l.db.Failure("read the rejections", err)
 	}
 	if p.Cursor > 0 {
 		narrow("last_at < ?", int64(p.Cursor))
@@ -222,7 +222,7 @@ func (l *Log) List(ctx context.Context, f application.RejectionFilter, p applica
 	var rows []row
 	if err := l.db.Select(ctx, &rows, "SELECT trigger_id, workspace_id, reason, client_ip, token_prefix, message, request_id, calls, first_at, last_at FROM rejections WHERE "+
 		where+" ORDER BY last_at DESC LIMIT ? OFFSET ?", append(args, p.Limit+1, p.Offset())...); err != nil {
-		return page, l.failed(err)
+		return page, l.db.Failure("read the rejections", err)
 	}
 	page.Items = make([]application.Rejection, 0, len(rows))
 	for i, r := range rows {
@@ -236,11 +236,4 @@ func (l *Log) List(ctx context.Context, f application.RejectionFilter, p applica
 		})
 	}
 	return page, nil
-}
-
-func (l *Log) failed(err error) error {
-	if l.db.IsUnavailable(err) {
-		return fmt.Errorf("%w: %w", eventlog.ErrUnavailable, err)
-	}
-	return err
 }

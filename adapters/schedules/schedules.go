@@ -27,15 +27,9 @@ func New(db *database.DB, store *eventstore.Store) *Schedules { return &Schedule
 // atOnce bounds how long one turn keeps other appends waiting.
 const atOnce = 20
 
-// Fire lets decide see to some of the schedules that are due, the longest due first, and reports how
-// many those were.
-func (s *Schedules) Fire(ctx context.Context, now time.Time, decide func(application.DueSchedule) (eventlog.Append, error)) (int, error) {
-	next, waiting, err := s.Next(ctx)
-	if err != nil || !waiting || next.After(now) {
-		return 0, err
-	}
-	fired := 0
-	_, err = s.store.AppendLocked(ctx, func(ctx context.Context, tx *database.Tx) ([]eventlog.Append, error) {
+// Fire lets decide see to some of the schedules that are due, the longest due first.
+func (s *Schedules) Fire(ctx context.Context, now time.Time, decide func(application.DueSchedule) (eventlog.Append, error)) error {
+	_, err := s.store.AppendLocked(ctx, func(ctx context.Context, tx *database.Tx) ([]eventlog.Append, error) {
 		var due []application.DueSchedule
 		tx.Query(func(scan database.Scan) error {
 			var at int64
@@ -64,23 +58,17 @@ func (s *Schedules) Fire(ctx context.Context, now time.Time, decide func(applica
 				return nil, err
 			}
 		}
-		fired = len(due)
 		return appends, nil
 	})
-	return fired, err
+	return err
 }
 
 // Next gives the time that is due first; false when none is.
 func (s *Schedules) Next(ctx context.Context) (time.Time, bool, error) {
 	var at *int64
 	err := s.db.Get(ctx, &at, "SELECT min(next_at) FROM schedules WHERE next_at IS NOT NULL")
-	switch {
-	case err != nil && s.db.IsUnavailable(err):
-		return time.Time{}, false, fmt.Errorf("%w: look for the next schedule: %w", eventlog.ErrUnavailable, err)
-	case err != nil:
-		return time.Time{}, false, fmt.Errorf("look for the next schedule: %w", err)
-	case at == nil:
-		return time.Time{}, false, nil
+	if err != nil || at == nil {
+		return time.Time{}, false, s.db.Failure("look for the next schedule", err)
 	}
 	return database.Time(*at), true, nil
 }

@@ -253,11 +253,8 @@ func (q *Queue) Ended(ctx context.Context, ids []string) ([]string, error) {
 }
 
 func (q *Queue) failed(what string, err error) error {
-	switch {
-	case err == nil, errors.Is(err, sql.ErrNoRows):
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil
-	case q.db.IsUnavailable(err):
-		return fmt.Errorf("%w: %s: %w", eventlog.ErrUnavailable, what, err)
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return q.db.Failure(what, err)
 }

@@ -9,11 +9,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/fault"
+	"hooktrail/domain/label"
 	"hooktrail/domain/payload"
 )
 
@@ -56,13 +56,8 @@ func (s Settings) Defaults(defaultRunner string) Settings {
 // agents may start programs on this machine.
 func (s Settings) Validate(commandAllowed bool) error {
 	wrong := map[string]string{}
-	switch {
-	case strings.TrimSpace(s.Name) == "":
-		wrong["name"] = "is required"
-	case utf8.RuneCountInString(s.Name) > maxName:
-		wrong["name"] = fmt.Sprintf("is longer than %d characters", maxName)
-	case strings.ContainsFunc(s.Name, unicode.IsControl):
-		wrong["name"] = "has control characters"
+	if why := label.CheckName(s.Name); why != "" {
+		wrong["name"] = why
 	}
 	if utf8.RuneCountInString(s.Type) > maxName {
 		wrong["type"] = fmt.Sprintf("is longer than %d characters", maxName)

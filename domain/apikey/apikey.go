@@ -5,11 +5,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/fault"
+	"hooktrail/domain/label"
 )
 
 // Scope is one thing a key may do.
@@ -83,13 +82,8 @@ func (k APIKey) Evolve(recorded eventlog.Recorded, event eventlog.Event) APIKey 
 // Create decides the first event of a key.
 func Create(name, prefix string, scopes []Scope, expiresAt *time.Time, now time.Time) ([]eventlog.Event, error) {
 	wrong := map[string]string{}
-	switch {
-	case strings.TrimSpace(name) == "":
-		wrong["name"] = "is required"
-	case utf8.RuneCountInString(name) > 200:
-		wrong["name"] = "is longer than 200 characters"
-	case strings.ContainsFunc(name, unicode.IsControl):
-		wrong["name"] = "has control characters"
+	if why := label.CheckName(name); why != "" {
+		wrong["name"] = why
 	}
 	switch {
 	case len(scopes) == 0:

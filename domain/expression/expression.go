@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"hooktrail/domain/fault"
+	"hooktrail/domain/label"
 	"hooktrail/domain/trigger"
 )
 
@@ -149,15 +150,7 @@ func failed(field string, err error) error {
 const longestReason = 300
 
 func shorten(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	if len(text) <= longestReason {
-		return text
-	}
-	end := longestReason
-	for !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + "…"
+	return label.Shorten(strings.ToValidUTF8(text, "\uFFFD"), longestReason)
 }
 
 // wrongAt is the fault of an expression that does not compile. line and column count from 1.

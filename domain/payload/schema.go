@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/text/message"
 
 	"hooktrail/domain/fault"
+	"hooktrail/domain/label"
 )
 
 const (
@@ -202,14 +202,4 @@ func pointer(tokens []string) string {
 	return path.String()
 }
 
-// shorten cuts a text to maxReasonLength bytes, between characters.
-func shorten(text string) string {
-	if len(text) <= maxReasonLength {
-		return text
-	}
-	end := maxReasonLength
-	for !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + "…"
-}
+func shorten(text string) string { return label.Shorten(text, maxReasonLength) }

@@ -9,19 +9,17 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
+	"hooktrail/domain/credential"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/fault"
+	"hooktrail/domain/label"
 )
 
 // Limits of a subscription's settings.
 const (
-	maxName     = 200
 	maxURL      = 2000
 	maxPatterns = 50
-	// MaxGrace is the longest time in which a replaced secret signs too.
-	MaxGrace = 30 * 24 * time.Hour
 )
 
 var (
@@ -54,13 +52,8 @@ func (s Settings) Defaults() Settings {
 // Validate names every field that is wrong. known are all types of events that there are.
 func (s Settings) Validate(known []string) error {
 	wrong := map[string]string{}
-	switch {
-	case strings.TrimSpace(s.Name) == "":
-		wrong["name"] = "is required"
-	case utf8.RuneCountInString(s.Name) > maxName:
-		wrong["name"] = fmt.Sprintf("is longer than %d characters", maxName)
-	case strings.ContainsFunc(s.Name, unicode.IsControl):
-		wrong["name"] = "has control characters"
+	if why := label.CheckName(s.Name); why != "" {
+		wrong["name"] = why
 	}
 	target, err := url.Parse(s.URL)
 	switch {
@@ -148,22 +141,12 @@ func (s Subscription) SetSecret(id string, grace time.Duration, now time.Time) (
 	if err := s.exists(); err != nil {
 		return nil, nil, err
 	}
-	if grace < 0 || grace > MaxGrace {
-		return nil, nil, fault.Field("grace_period", "must be from 0 to %d seconds", int(MaxGrace.Seconds()))
+	until, err := credential.GraceEnd(grace, now)
+	if err != nil {
+		return nil, nil, err
 	}
-	set := SecretSet{SecretID: id}
-	if grace > 0 {
-		until := now.Add(grace).UTC()
-		set.PreviousUntil = &until
-	}
-	kept := replace(s.Secrets, id, set.PreviousUntil, now)
-	var forget []string
-	for _, old := range s.Secrets {
-		if !slices.ContainsFunc(kept, func(k Secret) bool { return k.ID == old.ID }) {
-			forget = append(forget, old.ID)
-		}
-	}
-	return []eventlog.Event{set}, forget, nil
+	kept := credential.Replace(s.Secrets, credential.Credential{ID: id}, until, now, maxGrace)
+	return []eventlog.Event{SecretSet{SecretID: id, PreviousUntil: until}}, credential.Dropped(s.Secrets, kept), nil
 }
 
 // GiveUp decides that deliveries have failed for long enough.
@@ -179,9 +162,5 @@ func (s Subscription) Delete() ([]eventlog.Event, []string, error) {
 	if err := s.exists(); err != nil {
 		return nil, nil, err
 	}
-	forget := make([]string, len(s.Secrets))
-	for i, secret := range s.Secrets {
-		forget[i] = secret.ID
-	}
-	return []eventlog.Event{Deleted{}}, forget, nil
+	return []eventlog.Event{Deleted{}}, credential.IDs(s.Secrets), nil
 }

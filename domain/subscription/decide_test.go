@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hooktrail/domain/credential"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/fault"
 	"hooktrail/domain/subscription"
@@ -123,7 +124,7 @@ func TestSetSecret(t *testing.T) {
 	until := now.Add(time.Hour)
 	require.Equal(t, list(subscription.SecretSet{SecretID: "s2", PreviousUntil: &until}), events)
 	both := given(t, subscription.Created{SecretID: "s1"}, events[0])
-	require.Equal(t, []subscription.Secret{{ID: "s2"}, {ID: "s1", ExpiresAt: &until}}, both.Secrets)
+	require.Equal(t, []credential.Credential{{ID: "s2"}, {ID: "s1", ExpiresAt: &until}}, both.Secrets)
 	require.True(t, both.Secrets[1].WorksAt(until.Add(-1)))
 	require.False(t, both.Secrets[1].WorksAt(until))
 
@@ -139,7 +140,7 @@ func TestSetSecret(t *testing.T) {
 		require.LessOrEqual(t, len(both.Secrets), 3)
 	}
 	require.Len(t, forget, 1, "the oldest gives way")
-	for _, grace := range []time.Duration{-1, subscription.MaxGrace + 1} {
+	for _, grace := range []time.Duration{-1, credential.MaxGrace + 1} {
 		_, _, err = live.SetSecret("s2", grace, now)
 		require.ErrorContains(t, err, "grace_period must be from 0 to 2592000 seconds")
 	}

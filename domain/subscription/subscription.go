@@ -5,6 +5,7 @@ package subscription
 import (
 	"time"
 
+	"hooktrail/domain/credential"
 	"hooktrail/domain/eventlog"
 )
 
@@ -26,16 +27,6 @@ type Settings struct {
 	Format  string `json:"format"`
 }
 
-// Secret names a sealed signing secret and how long it is used.
-type Secret struct {
-	ID string `json:"id"`
-	// ExpiresAt ends the grace period of a secret that was replaced; nil for the current one.
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-}
-
-// WorksAt reports whether deliveries are signed with the secret.
-func (s Secret) WorksAt(now time.Time) bool { return s.ExpiresAt == nil || now.Before(*s.ExpiresAt) }
-
 // Subscription is the state that the events of one stream add up to.
 type Subscription struct {
 	ID          string `json:"id"`
@@ -44,14 +35,14 @@ type Subscription struct {
 	// StartAfter is the position behind which the first delivery begins.
 	StartAfter eventlog.Position `json:"start_after"`
 	// Secrets have the current one first, then those in their grace period.
-	Secrets     []Secret   `json:"secrets"`
-	DisabledAt  *time.Time `json:"disabled_at,omitempty"`
-	Disabled    Disabled   `json:"disabled"`
-	Deleted     bool       `json:"deleted,omitempty"`
-	CreatedByID string     `json:"created_by_id,omitempty"`
-	CreatedAt   time.Time  `json:"created_at"`
-	UpdatedAt   time.Time  `json:"updated_at"`
-	Version     int64      `json:"version"`
+	Secrets     []credential.Credential `json:"secrets"`
+	DisabledAt  *time.Time              `json:"disabled_at,omitempty"`
+	Disabled    Disabled                `json:"disabled"`
+	Deleted     bool                    `json:"deleted,omitempty"`
+	CreatedByID string                  `json:"created_by_id,omitempty"`
+	CreatedAt   time.Time               `json:"created_at"`
+	UpdatedAt   time.Time               `json:"updated_at"`
+	Version     int64                   `json:"version"`
 }
 
 // Active reports whether events are delivered.
@@ -63,12 +54,12 @@ func (s Subscription) Evolve(recorded eventlog.Recorded, event eventlog.Event) S
 	case Created:
 		s = Subscription{
 			ID: recorded.Stream.ID(), WorkspaceID: recorded.WorkspaceID, Settings: e.Settings, StartAfter: e.StartAfter,
-			Secrets: []Secret{{ID: e.SecretID}}, CreatedByID: recorded.Meta.Actor.ID(), CreatedAt: recorded.At,
+			Secrets: []credential.Credential{{ID: e.SecretID}}, CreatedByID: recorded.Meta.Actor.ID(), CreatedAt: recorded.At,
 		}
 	case Updated:
 		s.Settings = e.Settings
 	case SecretSet:
-		s.Secrets = replace(s.Secrets, e.SecretID, e.PreviousUntil, recorded.At)
+		s.Secrets = credential.Replace(s.Secrets, credential.Credential{ID: e.SecretID}, e.PreviousUntil, recorded.At, maxGrace)
 	case Disabled:
 		at := recorded.At
 		s.DisabledAt, s.Disabled = &at, e
@@ -83,26 +74,8 @@ func (s Subscription) Evolve(recorded eventlog.Recorded, event eventlog.Event) S
 	return s
 }
 
-// maxGraceSecrets bounds the signatures of one delivery, beside that of the current secret.
-const maxGraceSecrets = 2
-
-// replace puts a new secret first and keeps the older ones for at most as long as their own
-// grace period or the new one, whichever ends first.
-func replace(old []Secret, id string, previousUntil *time.Time, now time.Time) []Secret {
-	kept := []Secret{{ID: id}}
-	if previousUntil == nil {
-		return kept
-	}
-	for _, secret := range old {
-		if secret.ExpiresAt == nil || secret.ExpiresAt.After(*previousUntil) {
-			secret.ExpiresAt = previousUntil
-		}
-		if secret.WorksAt(now) && len(kept) <= maxGraceSecrets {
-			kept = append(kept, secret)
-		}
-	}
-	return kept
-}
+// maxGrace bounds the signatures of one delivery, beside that of the current secret.
+const maxGrace = 2
 
 // StreamVersion is the version of the last decision that the state includes.
 func (s Subscription) StreamVersion() int64 { return s.Version }

@@ -1,22 +1,14 @@
 package trigger
 
 import (
-	"fmt"
 	"net/netip"
 	"reflect"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
+	"hooktrail/domain/credential"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/fault"
-)
-
-const (
-	maxName             = 200
-	maxGraceCredentials = 5
-	maxGrace            = 30 * 24 * time.Hour
+	"hooktrail/domain/label"
 )
 
 // MinSecretBytes and MaxSecretBytes bound a signing secret that a person brings.
@@ -38,7 +30,7 @@ type Draft struct {
 // Create decides the first event of a trigger.
 func Create(d Draft) ([]eventlog.Event, error) {
 	wrong := map[string]string{}
-	if why := nameFault(d.Name); why != "" {
+	if why := label.CheckName(d.Name); why != "" {
 		wrong["name"] = why
 	}
 	if d.AgentID == "" {
@@ -59,18 +51,6 @@ func Create(d Draft) ([]eventlog.Event, error) {
 		AgentID: d.AgentID, Name: d.Name, Active: d.Active, TokenID: d.TokenID, TokenPrefix: d.TokenPrefix,
 		SecretID: d.SecretID, Options: d.Options,
 	}}, nil
-}
-
-func nameFault(name string) string {
-	switch {
-	case strings.TrimSpace(name) == "":
-		return "is required"
-	case utf8.RuneCountInString(name) > maxName:
-		return fmt.Sprintf("is longer than %d characters", maxName)
-	case strings.ContainsFunc(name, unicode.IsControl):
-		return "has control characters"
-	}
-	return ""
 }
 
 // exists is the first check of every decision on a trigger.
@@ -97,7 +77,7 @@ func (t Trigger) Update(c Change) ([]eventlog.Event, error) {
 	}
 	var events []eventlog.Event
 	if c.Name != nil && *c.Name != t.Name {
-		if why := nameFault(*c.Name); why != "" {
+		if why := label.CheckName(*c.Name); why != "" {
 			return nil, fault.Field("name", "%s", why)
 		}
 		events = append(events, Renamed{Name: *c.Name})
@@ -129,28 +109,17 @@ func (t Trigger) Update(c Change) ([]eventlog.Event, error) {
 	return events, nil
 }
 
-func graceEnd(grace time.Duration, now time.Time) (*time.Time, error) {
-	if grace < 0 || grace > maxGrace {
-		return nil, fault.Field("grace_period", "must be from 0 to %d seconds", int(maxGrace.Seconds()))
-	}
-	if grace == 0 {
-		return nil, nil
-	}
-	end := now.Add(grace).UTC()
-	return &end, nil
-}
-
 // RotateToken decides on a new token and names the credentials that end at once.
 func (t Trigger) RotateToken(tokenID, prefix string, grace time.Duration, now time.Time) ([]eventlog.Event, []string, error) {
 	if err := t.exists(); err != nil {
 		return nil, nil, err
 	}
-	until, err := graceEnd(grace, now)
+	until, err := credential.GraceEnd(grace, now)
 	if err != nil {
 		return nil, nil, err
 	}
 	event := TokenRotated{TokenID: tokenID, TokenPrefix: prefix, PreviousUntil: until}
-	return []eventlog.Event{event}, dropped(t.Tokens, replace(t.Tokens, Credential{ID: tokenID}, until, now)), nil
+	return []eventlog.Event{event}, credential.Dropped(t.Tokens, credential.Replace(t.Tokens, credential.Credential{ID: tokenID}, until, now, maxGrace)), nil
 }
 
 // SetSecret decides on a first or new signing secret and names those that end at once.
@@ -158,7 +127,7 @@ func (t Trigger) SetSecret(secretID string, grace time.Duration, now time.Time) 
 	if err := t.exists(); err != nil {
 		return nil, nil, err
 	}
-	until, err := graceEnd(grace, now)
+	until, err := credential.GraceEnd(grace, now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -166,7 +135,7 @@ func (t Trigger) SetSecret(secretID string, grace time.Duration, now time.Time) 
 		until = nil
 	}
 	event := SecretSet{SecretID: secretID, PreviousUntil: until}
-	return []eventlog.Event{event}, dropped(t.Secrets, replace(t.Secrets, Credential{ID: secretID}, until, now)), nil
+	return []eventlog.Event{event}, credential.Dropped(t.Secrets, credential.Replace(t.Secrets, credential.Credential{ID: secretID}, until, now, maxGrace)), nil
 }
 
 // RemoveSecret decides that calls need no signature any more.
@@ -180,7 +149,7 @@ func (t Trigger) RemoveSecret() ([]eventlog.Event, []string, error) {
 	if err := t.Options.secretFault("set options.signature to null, or to a scheme that needs none, first"); err != nil {
 		return nil, nil, err
 	}
-	return []eventlog.Event{SecretRemoved{}}, IDs(t.Secrets), nil
+	return []eventlog.Event{SecretRemoved{}}, credential.IDs(t.Secrets), nil
 }
 
 // Delete decides the end of a trigger and of all its credentials.
@@ -188,7 +157,7 @@ func (t Trigger) Delete() ([]eventlog.Event, []string, error) {
 	if err := t.exists(); err != nil {
 		return nil, nil, err
 	}
-	ids := append(IDs(t.Tokens), IDs(t.Secrets)...)
+	ids := append(credential.IDs(t.Tokens), credential.IDs(t.Secrets)...)
 	if id := t.Options.VerifyTokenID(); id != "" {
 		ids = append(ids, id)
 	}

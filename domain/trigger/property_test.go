@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"hooktrail/domain/credential"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/trigger"
 )
@@ -161,9 +162,9 @@ func (l *life) remove(t *rapid.T) {
 }
 
 // requireForgotten demands that what leaves the state is erased, and nothing else.
-func (l *life) requireForgotten(t *rapid.T, forgets []string, before, after []trigger.Credential) {
+func (l *life) requireForgotten(t *rapid.T, forgets []string, before, after []credential.Credential) {
 	for _, c := range before {
-		kept := slices.ContainsFunc(after, func(k trigger.Credential) bool { return k.ID == c.ID })
+		kept := slices.ContainsFunc(after, func(k credential.Credential) bool { return k.ID == c.ID })
 		forgotten := slices.Contains(forgets, c.ID)
 		require.False(t, kept && forgotten, "%s is in the state and erased", c.ID)
 		if l.lag == 0 {
@@ -173,7 +174,7 @@ func (l *life) requireForgotten(t *rapid.T, forgets []string, before, after []tr
 	require.NotContains(t, forgets, newest(after), "the new one is not erased")
 }
 
-func newest(credentials []trigger.Credential) string {
+func newest(credentials []credential.Credential) string {
 	if len(credentials) == 0 {
 		return "none"
 	}
@@ -185,7 +186,7 @@ func (l *life) check(t *rapid.T) {
 	if l.live.Version == 0 {
 		return
 	}
-	for name, credentials := range map[string][]trigger.Credential{"tokens": l.live.Tokens, "secrets": l.live.Secrets} {
+	for name, credentials := range map[string][]credential.Credential{"tokens": l.live.Tokens, "secrets": l.live.Secrets} {
 		require.LessOrEqual(t, len(credentials), 6, name)
 		for i, c := range credentials {
 			require.Equal(t, i == 0, c.ExpiresAt == nil, "one current of the %s, the first", name)
@@ -194,11 +195,11 @@ func (l *life) check(t *rapid.T) {
 	working := l.live.SecretsAt(l.now)
 	for id, until := range l.tokens.until {
 		promised := until.IsZero() || l.now.Before(until)
-		require.Equal(t, promised && slices.Contains(trigger.IDs(l.live.Tokens), id), l.live.Proven(id, l.now), "token %s", id)
+		require.Equal(t, promised && slices.Contains(credential.IDs(l.live.Tokens), id), l.live.Proven(id, l.now), "token %s", id)
 	}
 	for id, until := range l.secrets.until {
 		promised := until.IsZero() || l.now.Before(until)
-		require.Equal(t, promised && slices.Contains(trigger.IDs(l.live.Secrets), id), slices.Contains(working, id), "secret %s", id)
+		require.Equal(t, promised && slices.Contains(credential.IDs(l.live.Secrets), id), slices.Contains(working, id), "secret %s", id)
 	}
 	require.False(t, l.live.Proven("", l.now))
 	if l.live.Deleted {

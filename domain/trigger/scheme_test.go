@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hooktrail/domain/credential"
 	"hooktrail/domain/fault"
 	"hooktrail/domain/trigger"
 )
@@ -111,7 +112,7 @@ func TestSchemesThatNeedASecret(t *testing.T) {
 		require.NoError(t, err, scheme)
 	}
 	signed := bare
-	signed.Secrets, signed.Options = []trigger.Credential{{ID: "secret-1"}}, github
+	signed.Secrets, signed.Options = []credential.Credential{{ID: "secret-1"}}, github
 	_, _, err = signed.RemoveSecret()
 	requireRefusal(t, refusal{fault.Validation, map[string]string{path: "github needs a secret: set options.signature to null, or to a scheme that needs none, first"}}, err)
 	signed.Options = trigger.Options{}
@@ -121,7 +122,7 @@ func TestSchemesThatNeedASecret(t *testing.T) {
 
 func TestDeleteForgetsTheVerifyToken(t *testing.T) {
 	_, forget, err := trigger.Trigger{
-		Version: 1, Tokens: []trigger.Credential{{ID: "token-1"}}, Secrets: []trigger.Credential{{ID: "secret-1"}},
+		Version: 1, Tokens: []credential.Credential{{ID: "token-1"}}, Secrets: []credential.Credential{{ID: "secret-1"}},
 		Options: trigger.Options{Signature: &trigger.Signature{Scheme: trigger.Meta, VerifyTokenID: "verify-1"}},
 	}.Delete()
 	require.NoError(t, err)
