@@ -12,7 +12,6 @@ import (
 	"hooktrail/adapters/auditlog"
 	"hooktrail/adapters/database"
 	"hooktrail/cmd/hooktrail/client"
-	"hooktrail/cmd/hooktrail/serve"
 	"hooktrail/domain/trail"
 )
 
@@ -29,16 +28,8 @@ func (*auditCommand) Help() string {
 		example("hooktrail audit key | tee audit.key", "hooktrail audit checkpoint | tee -a checkpoints.txt", "hooktrail audit verify --checkpoint checkpoints.txt")
 }
 
-// auditStorage is a database in which nothing that is sealed is opened.
-type auditStorage struct{ serve.Storage }
-
-// Validate is called by the parser.
-func (s *auditStorage) Validate() error {
-	if s.DatabaseURL != "" {
-		s.MasterKey = "not needed" // what is verified is not secret
-	}
-	return s.Storage.Validate()
-}
+// auditStorage is a database whose log is looked at: what is verified is not secret.
+type auditStorage struct{ unsealed }
 
 // open opens a database that is there already.
 func (s *auditStorage) open(ctx context.Context) (*database.DB, error) {
@@ -85,8 +76,6 @@ Ends with exit code 1 when something is wrong.
 
 // Run verifies.
 func (c *auditVerifyCommand) Run(console client.Console) error {
-	ctx, cancel := interruptible()
-	defer cancel()
 	v := auditlog.Verification{Payloads: c.Payloads}
 	for _, text := range c.Key {
 		keys, err := readKeys(text)
@@ -108,11 +97,10 @@ func (c *auditVerifyCommand) Run(console client.Console) error {
 			v.Given = append(v.Given, auditlog.Given{From: name, Note: note})
 		}
 	}
-	db, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }()
+	return onDatabase(c.open, func(ctx context.Context, db *database.DB) error { return verify(ctx, db, v, console) })
+}
+
+func verify(ctx context.Context, db *database.DB, v auditlog.Verification, console client.Console) error {
 	started := time.Now()
 	progress := client.NewProgress(console.Err)
 	v.Progress = func(done, total uint64) { progress.Show(int64(done), int64(total), "events") }
@@ -224,22 +212,17 @@ func (*auditCheckpointCommand) Help() string {
 
 // Run prints the checkpoint.
 func (c *auditCheckpointCommand) Run(out io.Writer) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	db, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }()
-	latest, found, err := auditlog.Latest(ctx, db)
-	if err != nil {
-		return err
-	}
-	if !found {
-		return auditlog.ErrNoKey
-	}
-	fmt.Fprintln(out, latest.Note) // and an empty line between it and the next one
-	return nil
+	return onDatabase(c.open, func(ctx context.Context, db *database.DB) error {
+		latest, found, err := auditlog.Latest(ctx, db)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return auditlog.ErrNoKey
+		}
+		fmt.Fprintln(out, latest.Note) // and an empty line between it and the next one
+		return nil
+	})
 }
 
 type auditKeyCommand struct{ auditStorage }
@@ -251,17 +234,12 @@ func (*auditKeyCommand) Help() string {
 
 // Run prints the key.
 func (c *auditKeyCommand) Run(out io.Writer) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	db, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }()
-	key, err := auditlog.Verifier(ctx, db)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, key)
-	return nil
+	return onDatabase(c.open, func(ctx context.Context, db *database.DB) error {
+		key, err := auditlog.Verifier(ctx, db)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, key)
+		return nil
+	})
 }

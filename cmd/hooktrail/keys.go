@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
+	"hooktrail/adapters/database"
 	"hooktrail/cmd/hooktrail/client"
 	"hooktrail/cmd/hooktrail/serve"
 )
@@ -41,31 +43,26 @@ The service may run meanwhile. The command can be repeated when it was broken of
 
 // Run rotates.
 func (c *rotateMasterCommand) Run(out io.Writer) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	db, err := c.OpenDatabase(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }()
-	if _, err := c.OpenKeyRing(ctx, db); err != nil { // before anything changes
-		return err
-	}
-	inFile, err := c.RotateMasterKeyFile()
-	if err != nil {
-		return err
-	}
-	ring, err := c.OpenKeyRing(ctx, db)
-	if err != nil {
-		return err
-	}
-	rotated, err := ring.Rotate(ctx)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "sealed %d secrets anew with key %d; the key ring is wrapped by the current master key\n", rotated.Resealed, rotated.KeyID)
-	if inFile {
-		fmt.Fprintln(out, "the new master key is in the data directory; back it up")
-	}
-	return nil
+	return onDatabase(c.OpenDatabase, func(ctx context.Context, db *database.DB) error {
+		if _, err := c.OpenKeyRing(ctx, db); err != nil { // before anything changes
+			return err
+		}
+		inFile, err := c.RotateMasterKeyFile()
+		if err != nil {
+			return err
+		}
+		ring, err := c.OpenKeyRing(ctx, db)
+		if err != nil {
+			return err
+		}
+		rotated, err := ring.Rotate(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "sealed %d secrets anew with key %d; the key ring is wrapped by the current master key\n", rotated.Resealed, rotated.KeyID)
+		if inFile {
+			fmt.Fprintln(out, "the new master key is in the data directory; back it up")
+		}
+		return nil
+	})
 }

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
+	"hooktrail/adapters/database"
 	"hooktrail/adapters/readmodel"
 	"hooktrail/cmd/hooktrail/client"
-	"hooktrail/cmd/hooktrail/serve"
 	"hooktrail/domain/eventlog"
 )
 
@@ -18,16 +19,8 @@ type projectionsCommand struct {
 func (*projectionsCommand) Help() string { return example("hooktrail projections rebuild") }
 
 type rebuildCommand struct {
-	serve.Storage
+	unsealed
 	PublicURL string `help:"As for serve." env:"HOOKTRAIL_PUBLIC_URL" placeholder:"URL"`
-}
-
-// Validate is called by the parser.
-func (c *rebuildCommand) Validate() error {
-	if c.DatabaseURL != "" {
-		c.MasterKey = "not needed" // read models hold nothing sealed
-	}
-	return c.Storage.Validate()
 }
 
 // Help is shown with --help.
@@ -38,25 +31,20 @@ func (*rebuildCommand) Help() string {
 // Run rebuilds.
 func (c *rebuildCommand) Run(console client.Console) error {
 	out := console.Out
-	ctx, cancel := interruptible()
-	defer cancel()
-	db, err := c.OpenDatabase(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }()
-	started := time.Now()
-	var done eventlog.Position
-	progress := client.NewProgress(console.Err)
-	err = readmodel.Rebuild(ctx, db, c.PublicURL, func(at, total eventlog.Position) {
-		done = at
-		progress.Show(int64(at), int64(total), "events")
+	return onDatabase(c.OpenDatabase, func(ctx context.Context, db *database.DB) error {
+		started := time.Now()
+		var done eventlog.Position
+		progress := client.NewProgress(console.Err)
+		err := readmodel.Rebuild(ctx, db, c.PublicURL, func(at, total eventlog.Position) {
+			done = at
+			progress.Show(int64(at), int64(total), "events")
+		})
+		progress.Done()
+		if err != nil {
+			return err
+		}
+		took := time.Since(started)
+		fmt.Fprintf(out, "rebuilt all read models from %d events in %s (%.0f events/s)\n", done, took.Round(time.Millisecond), float64(done)/took.Seconds())
+		return nil
 	})
-	progress.Done()
-	if err != nil {
-		return err
-	}
-	took := time.Since(started)
-	fmt.Fprintf(out, "rebuilt all read models from %d events in %s (%.0f events/s)\n", done, took.Round(time.Millisecond), float64(done)/took.Seconds())
-	return nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -42,17 +43,13 @@ func (agentsList) Help() string { return example("hooktrail agents list --name r
 
 // Run lists.
 func (c *agentsList) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	head := []string{"ID", "NAME", "STATE", "RUNNER", "TIMEOUT", "UPDATED"}
-	return showList(s, c.Format, c.Paging, head, func(a hooktrail.Agent) []cell {
-		return []cell{text("%s", a.ID), name(a.Name), state(a.Status), name(runnerOf(a)), text("%s", seconds(a.TimeoutSeconds)), ago(&a.UpdatedAt, "")}
-	}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Agent], error) {
-		return connected.Agents.List(ctx, hooktrail.ListAgents{Name: c.Name, ListOptions: part}, option)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		head := []string{"ID", "NAME", "STATE", "RUNNER", "TIMEOUT", "UPDATED"}
+		return showList(s, c.Format, c.Paging, head, func(a hooktrail.Agent) []cell {
+			return []cell{text("%s", a.ID), name(a.Name), state(a.Status), name(runnerOf(a)), text("%s", seconds(a.TimeoutSeconds)), ago(&a.UpdatedAt, "")}
+		}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Agent], error) {
+			return connected.Agents.List(ctx, hooktrail.ListAgents{Name: c.Name, ListOptions: part}, option)
+		})
 	})
 }
 
@@ -104,19 +101,15 @@ func (s *Session) printAgent(a hooktrail.Agent, more ...field) error {
 	}, more...))
 }
 
-func (s *Session) printIssuedAgent(f Format, a hooktrail.IssuedAgent, answer hooktrail.Answer) error {
-	s.warn(answer)
-	if f.json() {
-		if err := s.printAnswer(answer); err != nil {
-			return err
-		}
-	} else if err := s.printAgent(a.Agent, field{"Signing secret", text("%s", string(a.SigningSecret))}); err != nil {
-		return err
-	}
-	if a.SigningSecret != "" {
+// issueAgent makes a request whose answer may have the signing secret.
+func (s *Session) issueAgent(f Format, ask func(option hooktrail.RequestOption) (*hooktrail.IssuedAgent, error)) error {
+	issued, err := show(s, f, func(a hooktrail.IssuedAgent) error {
+		return s.printAgent(a.Agent, field{"Signing secret", text("%s", string(a.SigningSecret))})
+	}, ask)
+	if err == nil && issued.SigningSecret != "" {
 		s.shownOnce("the signing secret, with which the agent verifies our requests")
 	}
-	return nil
+	return err
 }
 
 type agentsGet struct{ anAgent }
@@ -126,21 +119,12 @@ func (agentsGet) Help() string { return example("hooktrail agents get $AGENT") }
 
 // Run shows.
 func (c *agentsGet) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		_, err := show(s, c.Format, func(a hooktrail.Agent) error { return s.printAgent(a) }, func(option hooktrail.RequestOption) (*hooktrail.Agent, error) {
+			return connected.Agents.Get(ctx, c.ID, option)
+		})
 		return err
-	}
-	var answer hooktrail.Answer
-	a, err := connected.Agents.Get(ctx, c.ID, hooktrail.WithAnswer(&answer))
-	switch {
-	case err != nil:
-		return err
-	case c.json():
-		return s.printAnswer(answer)
-	}
-	return s.printAgent(*a)
+	})
 }
 
 // agentFlags are what agents are made of.
@@ -218,8 +202,6 @@ func (agentsCreate) Help() string {
 
 // Run creates.
 func (c *agentsCreate) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
 	made, err := c.changes(s)
 	if err != nil {
 		return err
@@ -238,16 +220,11 @@ func (c *agentsCreate) Run(s *Session) error {
 	if c.MaxAttempts != nil {
 		request.Retry = &hooktrail.Retry{MaxAttempts: *c.MaxAttempts}
 	}
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	var answer hooktrail.Answer
-	issued, err := connected.Agents.Create(ctx, request, hooktrail.WithAnswer(&answer))
-	if err != nil {
-		return err
-	}
-	return s.printIssuedAgent(c.Format, *issued, answer)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		return s.issueAgent(c.Format, func(option hooktrail.RequestOption) (*hooktrail.IssuedAgent, error) {
+			return connected.Agents.Create(ctx, request, option)
+		})
+	})
 }
 
 type agentsUpdate struct {
@@ -263,31 +240,24 @@ func (agentsUpdate) Help() string {
 
 // Run changes.
 func (c *agentsUpdate) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
 	changes, err := c.changes(s)
 	if err != nil {
 		return err
 	}
 	changes.Name = c.Name
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	if c.MaxAttempts != nil { // the waits between them stay as they are
-		before, err := connected.Agents.Get(ctx, c.ID)
-		if err != nil {
-			return err
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		if c.MaxAttempts != nil { // the waits between them stay as they are
+			before, err := connected.Agents.Get(ctx, c.ID)
+			if err != nil {
+				return err
+			}
+			changes.Retry = &before.Retry
+			changes.Retry.MaxAttempts = *c.MaxAttempts
 		}
-		changes.Retry = &before.Retry
-		changes.Retry.MaxAttempts = *c.MaxAttempts
-	}
-	var answer hooktrail.Answer
-	issued, err := connected.Agents.Update(ctx, c.ID, changes, hooktrail.WithAnswer(&answer))
-	if err != nil {
-		return err
-	}
-	return s.printIssuedAgent(c.Format, *issued, answer)
+		return s.issueAgent(c.Format, func(option hooktrail.RequestOption) (*hooktrail.IssuedAgent, error) {
+			return connected.Agents.Update(ctx, c.ID, changes, option)
+		})
+	})
 }
 
 type agentsDelete struct {
@@ -301,20 +271,9 @@ func (agentsDelete) Help() string { return example("hooktrail agents delete $AGE
 
 // Run archives.
 func (c *agentsDelete) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	if err := s.confirm(c.Confirmation, "Archive agent %s?", c.ID); err != nil {
-		return err
-	}
-	if err := connected.Agents.Delete(ctx, c.ID); err != nil {
-		return err
-	}
-	fmt.Fprintf(s.Err, "agent %s is archived\n", c.ID)
-	return nil
+	return s.end(c.Server, c.Confirmation, "Archive agent %s?", "agent %s is archived", c.ID, func(ctx context.Context, connected *hooktrail.Client) error {
+		return connected.Agents.Delete(ctx, c.ID)
+	})
 }
 
 type agentsExecute struct {
@@ -334,23 +293,14 @@ func (agentsExecute) Help() string {
 
 // Run executes.
 func (c *agentsExecute) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
 	input, err := s.readJSON("data", c.Data)
 	if err != nil {
 		return err
 	}
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	var answer hooktrail.Answer
-	begun, err := connected.Agents.Execute(ctx, c.ID, hooktrail.ExecuteAgent{
-		Input: input, SessionID: c.Session, UserID: c.User, Metadata: c.Metadata,
-	}, hooktrail.WithAnswer(&answer))
-	if err != nil {
-		return err
-	}
-	s.warn(answer)
-	return s.begun(ctx, connected, c.Format, c.Wait, begun, answer)
+	request := hooktrail.ExecuteAgent{Input: input, SessionID: c.Session, UserID: c.User, Metadata: c.Metadata}
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		return s.begin(ctx, connected, c.Format, c.Wait, func(option hooktrail.RequestOption) (*hooktrail.Execution, error) {
+			return connected.Agents.Execute(ctx, c.ID, request, option)
+		})
+	})
 }

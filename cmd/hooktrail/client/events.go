@@ -50,20 +50,16 @@ func (eventsList) Help() string {
 
 // Run lists.
 func (c *eventsList) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
 	from, to, err := c.times()
 	if err != nil {
 		return err
 	}
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	return showList(s, c.Format, c.Paging, eventHead, eventRow, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Event], error) {
-		return connected.Events.List(ctx, hooktrail.ListEvents{
-			Stream: c.Stream, Type: c.Type, Actor: c.Actor, Since: from, Until: to, After: c.After, ListOptions: part,
-		}, option)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		return showList(s, c.Format, c.Paging, eventHead, eventRow, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Event], error) {
+			return connected.Events.List(ctx, hooktrail.ListEvents{
+				Stream: c.Stream, Type: c.Type, Actor: c.Actor, Since: from, Until: to, After: c.After, ListOptions: part,
+			}, option)
+		})
 	})
 }
 
@@ -82,38 +78,34 @@ func (eventsTail) Help() string {
 
 // Run follows.
 func (c *eventsTail) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	tail := hooktrail.TailEvents{
-		Stream: c.Stream, Type: c.Type, Actor: c.Actor, After: c.After,
-		OnInterruption: func(err error, wait time.Duration) {
-			fmt.Fprintf(s.Err, "%v; trying again in %s\n", err, wait.Round(100*time.Millisecond))
-		},
-	}
-	headed := c.json()
-	for event, err := range connected.Events.Tail(ctx, tail) {
-		if err != nil {
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return nil // that is how it ends
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		tail := hooktrail.TailEvents{
+			Stream: c.Stream, Type: c.Type, Actor: c.Actor, After: c.After,
+			OnInterruption: func(err error, wait time.Duration) {
+				fmt.Fprintf(s.Err, "%v; trying again in %s\n", err, wait.Round(100*time.Millisecond))
+			},
+		}
+		headed := c.json()
+		for event, err := range connected.Events.Tail(ctx, tail) {
+			if err != nil {
+				if errors.Is(ctx.Err(), context.Canceled) {
+					return nil // that is how it ends
+				}
+				return err
 			}
-			return err
+			if !headed {
+				headed = true
+				fmt.Fprintf(s.Err, "%9s  %-19s  %-26s  %-38s  %s\n", "POSITION", "TIME (UTC)", "TYPE", "STREAM", "ACTOR")
+			}
+			if c.json() {
+				_, err = fmt.Fprintln(s.Out, compact(event.Raw))
+			} else {
+				_, err = fmt.Fprintf(s.Out, "%9d  %s  %-26s  %-38s  %s\n", event.Position, stamp(event.Time), clean(event.Type), clean(event.Stream), clean(event.Actor))
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if !headed {
-			headed = true
-			fmt.Fprintf(s.Err, "%9s  %-19s  %-26s  %-38s  %s\n", "POSITION", "TIME (UTC)", "TYPE", "STREAM", "ACTOR")
-		}
-		if c.json() {
-			_, err = fmt.Fprintln(s.Out, compact(event.Raw))
-		} else {
-			_, err = fmt.Fprintf(s.Out, "%9d  %s  %-26s  %-38s  %s\n", event.Position, stamp(event.Time), clean(event.Type), clean(event.Stream), clean(event.Actor))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }

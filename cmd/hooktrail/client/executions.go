@@ -47,23 +47,19 @@ func (executionsList) Help() string {
 
 // Run lists.
 func (c *executionsList) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
 	from, to, err := c.times()
 	if err != nil {
 		return err
 	}
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	head := []string{"ID", "STATUS", "ATTEMPT", "TOOK", "CREATED", "ERROR"}
-	return showList(s, c.Format, c.Paging, head, func(e hooktrail.Execution) []cell {
-		return []cell{text("%s", e.ID), state(e.Status), text("%d", e.Attempt), text("%s", took(e)), ago(&e.CreatedAt, ""), name(e.Error)}
-	}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Execution], error) {
-		return connected.Executions.List(ctx, hooktrail.ListExecutions{
-			AgentID: c.Agent, TriggerID: c.Trigger, SessionID: c.Session, Status: c.Status, Since: from, Until: to, ListOptions: part,
-		}, option)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		head := []string{"ID", "STATUS", "ATTEMPT", "TOOK", "CREATED", "ERROR"}
+		return showList(s, c.Format, c.Paging, head, func(e hooktrail.Execution) []cell {
+			return []cell{text("%s", e.ID), state(e.Status), text("%d", e.Attempt), text("%s", took(e)), ago(&e.CreatedAt, ""), name(e.Error)}
+		}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Execution], error) {
+			return connected.Executions.List(ctx, hooktrail.ListExecutions{
+				AgentID: c.Agent, TriggerID: c.Trigger, SessionID: c.Session, Status: c.Status, Since: from, Until: to, ListOptions: part,
+			}, option)
+		})
 	})
 }
 
@@ -116,21 +112,12 @@ func (executionsGet) Help() string { return example("hooktrail executions get $E
 
 // Run shows.
 func (c *executionsGet) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		_, err := show(s, c.Format, s.printExecution, func(option hooktrail.RequestOption) (*hooktrail.Execution, error) {
+			return connected.Executions.Get(ctx, c.ID, option)
+		})
 		return err
-	}
-	var answer hooktrail.Answer
-	e, err := connected.Executions.Get(ctx, c.ID, hooktrail.WithAnswer(&answer))
-	switch {
-	case err != nil:
-		return err
-	case c.json():
-		return s.printAnswer(answer)
-	}
-	return s.printExecution(*e)
+	})
 }
 
 func (s *Session) printExecution(e hooktrail.Execution) error {
@@ -183,13 +170,9 @@ func (executionsWait) Help() string {
 
 // Run waits.
 func (c *executionsWait) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	return s.await(ctx, connected, c.Format, c.Timeout, c.ID)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		return s.await(ctx, connected, c.Format, c.Timeout, c.ID)
+	})
 }
 
 // await waits for an execution and prints its output.
@@ -225,15 +208,19 @@ func wasOrHas(status string) string {
 	return status
 }
 
-// begun prints an execution that was begun, or waits for it.
-func (s *Session) begun(ctx context.Context, connected *hooktrail.Client, f Format, wait time.Duration, e *hooktrail.Execution, answer hooktrail.Answer) error {
-	switch {
-	case wait > 0:
-		return s.await(ctx, connected, f, wait, e.ID)
-	case f.json():
-		return s.printAnswer(answer)
+// begin begins an execution and prints it, or waits for its end.
+func (s *Session) begin(ctx context.Context, connected *hooktrail.Client, f Format, wait time.Duration, ask func(option hooktrail.RequestOption) (*hooktrail.Execution, error)) error {
+	if wait <= 0 {
+		_, err := show(s, f, s.printExecution, ask)
+		return err
 	}
-	return s.printExecution(*e)
+	var answer hooktrail.Answer
+	begun, err := ask(hooktrail.WithAnswer(&answer))
+	if err != nil {
+		return err
+	}
+	s.warn(answer)
+	return s.await(ctx, connected, f, wait, begun.ID)
 }
 
 type executionsCancel struct {
@@ -248,21 +235,12 @@ func (executionsCancel) Help() string {
 
 // Run cancels.
 func (c *executionsCancel) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		_, err := show(s, c.Format, s.printExecution, func(option hooktrail.RequestOption) (*hooktrail.Execution, error) {
+			return connected.Executions.Cancel(ctx, c.ID, c.Reason, option)
+		})
 		return err
-	}
-	var answer hooktrail.Answer
-	e, err := connected.Executions.Cancel(ctx, c.ID, c.Reason, hooktrail.WithAnswer(&answer))
-	switch {
-	case err != nil:
-		return err
-	case c.json():
-		return s.printAnswer(answer)
-	}
-	return s.printExecution(*e)
+	})
 }
 
 type executionsRetry struct {
@@ -277,16 +255,9 @@ func (executionsRetry) Help() string {
 
 // Run retries.
 func (c *executionsRetry) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	var answer hooktrail.Answer
-	again, err := connected.Executions.Retry(ctx, c.ID, hooktrail.WithAnswer(&answer))
-	if err != nil {
-		return err
-	}
-	return s.begun(ctx, connected, c.Format, c.Wait, again, answer)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		return s.begin(ctx, connected, c.Format, c.Wait, func(option hooktrail.RequestOption) (*hooktrail.Execution, error) {
+			return connected.Executions.Retry(ctx, c.ID, option)
+		})
+	})
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,6 +71,21 @@ func (s *Session) ask(question string) (hooktrail.Secret, error) {
 // Confirmation is the flag of commands that ask before they do what cannot be undone.
 type Confirmation struct {
 	Yes bool `short:"y" help:"Do not ask."`
+}
+
+// end ends the thing of an id, once somebody has confirmed it; question and done are formats that take
+// the id.
+func (s *Session) end(server Server, c Confirmation, question, done, id string, end func(ctx context.Context, connected *hooktrail.Client) error) error {
+	return s.with(server, func(ctx context.Context, connected *hooktrail.Client) error {
+		if err := s.confirm(c, question, id); err != nil {
+			return err
+		}
+		if err := end(ctx, connected); err != nil {
+			return err
+		}
+		fmt.Fprintf(s.Err, done+"\n", id)
+		return nil
+	})
 }
 
 // confirm asks on a terminal; elsewhere --yes has to have been said.

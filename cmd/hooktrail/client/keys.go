@@ -1,7 +1,7 @@
 package client
 
 import (
-	"fmt"
+	"context"
 	"strings"
 	"time"
 
@@ -20,17 +20,13 @@ func (KeysList) Help() string { return example("hooktrail keys list") }
 
 // Run lists.
 func (c *KeysList) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	head := []string{"ID", "NAME", "KEY", "CREATED", "EXPIRES", "SCOPES"}
-	return showList(s, c.Format, c.Paging, head, func(k hooktrail.APIKey) []cell {
-		return []cell{text("%s", k.ID), name(k.Name), prefix(k.Prefix), ago(&k.CreatedAt, ""), ago(k.ExpiresAt, "never"), text("%s", strings.Join(k.Scopes, ","))}
-	}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.APIKey], error) {
-		return connected.APIKeys.List(ctx, hooktrail.ListAPIKeys{ListOptions: part}, option)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		head := []string{"ID", "NAME", "KEY", "CREATED", "EXPIRES", "SCOPES"}
+		return showList(s, c.Format, c.Paging, head, func(k hooktrail.APIKey) []cell {
+			return []cell{text("%s", k.ID), name(k.Name), prefix(k.Prefix), ago(&k.CreatedAt, ""), ago(k.ExpiresAt, "never"), text("%s", strings.Join(k.Scopes, ","))}
+		}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.APIKey], error) {
+			return connected.APIKeys.List(ctx, hooktrail.ListAPIKeys{ListOptions: part}, option)
+		})
 	})
 }
 
@@ -70,32 +66,22 @@ func (c KeysCreate) Validate() error {
 
 // Run creates.
 func (c *KeysCreate) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
 	request := hooktrail.CreateAPIKey{Name: c.Name, Scopes: c.Scope}
 	if c.ExpiresIn > 0 {
 		request.ExpiresAt = new(time.Now().Add(c.ExpiresIn).UTC().Truncate(time.Second))
 	}
-	var answer hooktrail.Answer
-	issued, err := connected.APIKeys.Create(ctx, request, hooktrail.WithAnswer(&answer))
-	if err != nil {
-		return err
-	}
-	s.warn(answer)
-	if c.json() {
-		err = s.printAnswer(answer)
-	} else {
-		err = s.printFields(append(keyFields(issued.APIKey), field{"New key", text("%s", string(issued.Key))}))
-	}
-	if err != nil {
-		return err
-	}
-	s.shownOnce("the key")
-	return nil
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		_, err := show(s, c.Format, func(k hooktrail.IssuedAPIKey) error {
+			return s.printFields(append(keyFields(k.APIKey), field{"New key", text("%s", string(k.Key))}))
+		}, func(option hooktrail.RequestOption) (*hooktrail.IssuedAPIKey, error) {
+			return connected.APIKeys.Create(ctx, request, option)
+		})
+		if err != nil {
+			return err
+		}
+		s.shownOnce("the key")
+		return nil
+	})
 }
 
 // KeysDelete revokes an API key.
@@ -110,20 +96,9 @@ func (KeysDelete) Help() string { return example("hooktrail keys delete $KEY_ID 
 
 // Run revokes.
 func (c *KeysDelete) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	if err := s.confirm(c.Confirmation, "Revoke API key %s? Whoever uses it is locked out at once.", c.ID); err != nil {
-		return err
-	}
-	if err := connected.APIKeys.Delete(ctx, c.ID); err != nil {
-		return err
-	}
-	fmt.Fprintf(s.Err, "API key %s is revoked\n", c.ID)
-	return nil
+	return s.end(c.Server, c.Confirmation, "Revoke API key %s? Whoever uses it is locked out at once.", "API key %s is revoked", c.ID, func(ctx context.Context, connected *hooktrail.Client) error {
+		return connected.APIKeys.Delete(ctx, c.ID)
+	})
 }
 
 // Whoami shows the key that is used and what it may do.
@@ -137,24 +112,15 @@ func (Whoami) Help() string { return example("hooktrail whoami --profile product
 
 // Run shows.
 func (c *Whoami) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		_, err := show(s, c.Format, func(me hooktrail.Me) error {
+			return s.printFields(append([]field{
+				{"Server", text("%s (%s)", s.url, s.urlFrom)},
+				{"Workspace", text("%s", me.WorkspaceID)},
+				{"Actor", text("%s", me.Actor)},
+				{"Key from", text("%s", s.keyFrom)},
+			}, keyFields(me.APIKey)...))
+		}, func(option hooktrail.RequestOption) (*hooktrail.Me, error) { return connected.Me(ctx, option) })
 		return err
-	}
-	var answer hooktrail.Answer
-	me, err := connected.Me(ctx, hooktrail.WithAnswer(&answer))
-	switch {
-	case err != nil:
-		return err
-	case c.json():
-		return s.printAnswer(answer)
-	}
-	return s.printFields(append([]field{
-		{"Server", text("%s (%s)", s.url, s.urlFrom)},
-		{"Workspace", text("%s", me.WorkspaceID)},
-		{"Actor", text("%s", me.Actor)},
-		{"Key from", text("%s", s.keyFrom)},
-	}, keyFields(me.APIKey)...))
+	})
 }

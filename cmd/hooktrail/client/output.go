@@ -41,6 +41,20 @@ func (s *Session) warn(answer hooktrail.Answer) {
 	}
 }
 
+// show makes a request about one thing and prints what is answered.
+func show[T any](s *Session, f Format, printTable func(T) error, ask func(option hooktrail.RequestOption) (*T, error)) (*T, error) {
+	var answer hooktrail.Answer
+	got, err := ask(hooktrail.WithAnswer(&answer))
+	if err != nil {
+		return nil, err
+	}
+	s.warn(answer)
+	if f.json() {
+		return got, s.printAnswer(answer)
+	}
+	return got, printTable(*got)
+}
+
 // cell is a text of a table, perhaps in a colour.
 type cell struct {
 	text   string

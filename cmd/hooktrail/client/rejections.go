@@ -1,6 +1,10 @@
 package client
 
-import hooktrail "hooktrail/sdk/go"
+import (
+	"context"
+
+	hooktrail "hooktrail/sdk/go"
+)
 
 // Rejections are the commands about refused calls.
 type Rejections struct {
@@ -29,22 +33,18 @@ func (rejectionsList) Help() string {
 
 // Run lists.
 func (c *rejectionsList) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
 	from, to, err := c.times()
 	if err != nil {
 		return err
 	}
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	head := []string{"LAST", "COUNT", "REASON", "TRIGGER", "CLIENT", "MESSAGE"}
-	return showList(s, c.Format, c.Paging, head, func(r hooktrail.Rejection) []cell {
-		return []cell{ago(&r.LastAt, ""), text("%d", r.Count), text("%s", r.Reason), text("%s", r.TriggerID), text("%s", r.ClientIP), text("%s", r.Message)}
-	}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Rejection], error) {
-		return connected.Rejections.List(ctx, hooktrail.ListRejections{
-			TriggerID: c.Trigger, Reason: c.Reason, Since: from, Until: to, ListOptions: part,
-		}, option)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		head := []string{"LAST", "COUNT", "REASON", "TRIGGER", "CLIENT", "MESSAGE"}
+		return showList(s, c.Format, c.Paging, head, func(r hooktrail.Rejection) []cell {
+			return []cell{ago(&r.LastAt, ""), text("%d", r.Count), text("%s", r.Reason), text("%s", r.TriggerID), text("%s", r.ClientIP), text("%s", r.Message)}
+		}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Rejection], error) {
+			return connected.Rejections.List(ctx, hooktrail.ListRejections{
+				TriggerID: c.Trigger, Reason: c.Reason, Since: from, Until: to, ListOptions: part,
+			}, option)
+		})
 	})
 }

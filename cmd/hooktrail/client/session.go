@@ -71,6 +71,17 @@ func (s *Session) connect(server Server) (*hooktrail.Client, error) {
 	return s.open(server, hooktrail.Options{APIKey: key}, key == "")
 }
 
+// with connects, and does something until it is done or the program is told to stop.
+func (s *Session) with(server Server, do func(ctx context.Context, connected *hooktrail.Client) error) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	connected, err := s.connect(server)
+	if err != nil {
+		return err
+	}
+	return do(ctx, connected)
+}
+
 // open adds what the options lack; the profile is read only if it is needed.
 func (s *Session) open(server Server, options hooktrail.Options, keyWanted bool) (*hooktrail.Client, error) {
 	options.BaseURL, options.UserAgent = server.URL, "hooktrail-cli"

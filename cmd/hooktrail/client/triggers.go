@@ -1,10 +1,8 @@
 package client
 
 import (
+	"context"
 	"encoding/json"
-	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -54,17 +52,13 @@ func (triggersList) Help() string { return example("hooktrail triggers list --na
 
 // Run lists.
 func (c *triggersList) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	head := []string{"ID", "NAME", "STATE", "SIGNED", "TOKEN", "LAST USED", "AGENT"}
-	return showList(s, c.Format, c.Paging, head, func(t hooktrail.Trigger) []cell {
-		return []cell{text("%s", t.ID), name(t.Name), activity(t.IsActive), yesNo(t.HasSecret), prefix(t.TokenPrefix), ago(t.LastUsedAt, "never"), text("%s", t.AgentID)}
-	}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Trigger], error) {
-		return connected.WebhookTriggers.List(ctx, hooktrail.ListTriggers{AgentID: c.Agent, Name: c.Name, IsActive: c.Active, ListOptions: part}, option)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		head := []string{"ID", "NAME", "STATE", "SIGNED", "TOKEN", "LAST USED", "AGENT"}
+		return showList(s, c.Format, c.Paging, head, func(t hooktrail.Trigger) []cell {
+			return []cell{text("%s", t.ID), name(t.Name), activity(t.IsActive), yesNo(t.HasSecret), prefix(t.TokenPrefix), ago(t.LastUsedAt, "never"), text("%s", t.AgentID)}
+		}, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Trigger], error) {
+			return connected.WebhookTriggers.List(ctx, hooktrail.ListTriggers{AgentID: c.Agent, Name: c.Name, IsActive: c.Active, ListOptions: part}, option)
+		})
 	})
 }
 
@@ -105,26 +99,25 @@ func nextRuns(times []time.Time) string {
 	return strings.Join(stamps, ", ") + " UTC"
 }
 
-// printIssued prints a trigger with what is shown only once.
-func (s *Session) printIssued(f Format, t hooktrail.IssuedTrigger, answer hooktrail.Answer) error {
-	if f.json() {
-		if err := s.printAnswer(answer); err != nil {
-			return err
-		}
-	} else if err := s.printTrigger(
-		t.Trigger,
-		field{"New token", text("%s", string(t.Token))},
-		field{"New hook URL", text("%s", string(t.HookURL))},
-		field{"New secret", text("%s", string(t.Secret))},
-	); err != nil {
+// issue makes a request whose answer has what is shown only once.
+func (s *Session) issue(f Format, ask func(option hooktrail.RequestOption) (*hooktrail.IssuedTrigger, error)) error {
+	issued, err := show(s, f, func(t hooktrail.IssuedTrigger) error {
+		return s.printTrigger(
+			t.Trigger,
+			field{"New token", text("%s", string(t.Token))},
+			field{"New hook URL", text("%s", string(t.HookURL))},
+			field{"New secret", text("%s", string(t.Secret))},
+		)
+	}, ask)
+	if err != nil {
 		return err
 	}
 	switch {
-	case t.Token != "" && t.Secret != "":
+	case issued.Token != "" && issued.Secret != "":
 		s.shownOnce("the token, the hook URL (it holds the token) and the secret")
-	case t.Token != "":
+	case issued.Token != "":
 		s.shownOnce("the token and the hook URL (it holds the token)")
-	case t.Secret != "":
+	case issued.Secret != "":
 		s.shownOnce("the secret")
 	}
 	return nil
@@ -142,83 +135,15 @@ func (triggersGet) Help() string {
 
 // Run shows.
 func (c *triggersGet) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	var answer hooktrail.Answer
-	option := hooktrail.WithAnswer(&answer)
-	var t *hooktrail.Trigger
-	if c.AsOf != "" {
-		t, err = connected.WebhookTriggers.GetAsOf(ctx, c.ID, c.AsOf, option)
-	} else {
-		t, err = connected.WebhookTriggers.Get(ctx, c.ID, option)
-	}
-	switch {
-	case err != nil:
-		return err
-	case c.json():
-		return s.printAnswer(answer)
-	}
-	return s.printTrigger(*t)
-}
-
-// schedule is the flags that have a trigger fire by itself.
-type schedule struct {
-	Schedule string `help:"Fire by itself: a cron expression of five fields." placeholder:"CRON"`
-	TimeZone string `help:"Time zone of --schedule; default UTC." placeholder:"ZONE"`
-}
-
-// Validate is called by the parser.
-func (c schedule) Validate() error {
-	if c.TimeZone != "" && c.Schedule == "" {
-		return usage("--time-zone belongs to --schedule, which is missing")
-	}
-	return nil
-}
-
-// addTo puts the schedule into options; what --options says of it besides, it keeps.
-func (c schedule) addTo(options any) (any, error) {
-	if c.Schedule == "" {
-		return options, nil
-	}
-	return withOption(options, "schedule", func(given json.RawMessage) (any, error) {
-		fields := map[string]json.RawMessage{}
-		if given != nil && json.Unmarshal(given, &fields) != nil {
-			return nil, usage("--options must have an object as schedule")
-		}
-		if fields == nil {
-			fields = map[string]json.RawMessage{}
-		}
-		for name, value := range map[string]string{"cron": c.Schedule, "time_zone": c.TimeZone} {
-			if value == "" {
-				continue
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		_, err := show(s, c.Format, func(t hooktrail.Trigger) error { return s.printTrigger(t) }, func(option hooktrail.RequestOption) (*hooktrail.Trigger, error) {
+			if c.AsOf != "" {
+				return connected.WebhookTriggers.GetAsOf(ctx, c.ID, c.AsOf, option)
 			}
-			var err error
-			if fields[name], err = json.Marshal(value); err != nil {
-				return nil, err
-			}
-		}
-		return fields, nil
+			return connected.WebhookTriggers.Get(ctx, c.ID, option)
+		})
+		return err
 	})
-}
-
-// withOption gives options, nil or an object as JSON, with one of them changed.
-func withOption(options any, name string, change func(given json.RawMessage) (any, error)) (any, error) {
-	all := map[string]json.RawMessage{}
-	if text, isJSON := options.(json.RawMessage); isJSON {
-		if err := json.Unmarshal(text, &all); err != nil || all == nil {
-			return nil, usage("--options must be a JSON object")
-		}
-	}
-	value, err := change(all[name])
-	if err != nil {
-		return nil, err
-	}
-	all[name], err = json.Marshal(value)
-	return all, err
 }
 
 type triggersCreate struct {
@@ -243,8 +168,6 @@ func (triggersCreate) Help() string {
 
 // Run creates.
 func (c *triggersCreate) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
 	request := hooktrail.CreateTrigger{AgentID: c.Agent, Name: c.Name, GenerateSecret: c.GenerateSecret}
 	if c.Inactive {
 		request.IsActive = new(false)
@@ -261,17 +184,11 @@ func (c *triggersCreate) Run(s *Session) error {
 			return err
 		}
 	}
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	var answer hooktrail.Answer
-	issued, err := connected.WebhookTriggers.Create(ctx, request, hooktrail.WithAnswer(&answer))
-	if err != nil {
-		return err
-	}
-	s.warn(answer)
-	return s.printIssued(c.Format, *issued, answer)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		return s.issue(c.Format, func(option hooktrail.RequestOption) (*hooktrail.IssuedTrigger, error) {
+			return connected.WebhookTriggers.Create(ctx, request, option)
+		})
+	})
 }
 
 type triggersUpdate struct {
@@ -320,22 +237,12 @@ func (c *triggersUpdate) Run(s *Session) error {
 }
 
 func (s *Session) updateTrigger(c aTrigger, changes hooktrail.UpdateTrigger) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		_, err := show(s, c.Format, func(t hooktrail.Trigger) error { return s.printTrigger(t) }, func(option hooktrail.RequestOption) (*hooktrail.Trigger, error) {
+			return connected.WebhookTriggers.Update(ctx, c.ID, changes, option)
+		})
 		return err
-	}
-	var answer hooktrail.Answer
-	t, err := connected.WebhookTriggers.Update(ctx, c.ID, changes, hooktrail.WithAnswer(&answer))
-	if err != nil {
-		return err
-	}
-	s.warn(answer)
-	if c.json() {
-		return s.printAnswer(answer)
-	}
-	return s.printTrigger(*t)
+	})
 }
 
 type triggersEnable struct{ aTrigger }
@@ -392,18 +299,11 @@ func (triggersRotateToken) Help() string {
 
 // Run rotates.
 func (c *triggersRotateToken) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	var answer hooktrail.Answer
-	issued, err := connected.WebhookTriggers.RotateToken(ctx, c.ID, hooktrail.RotateToken{GracePeriod: c.seconds()}, hooktrail.WithAnswer(&answer))
-	if err != nil {
-		return err
-	}
-	return s.printIssued(c.Format, *issued, answer)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		return s.issue(c.Format, func(option hooktrail.RequestOption) (*hooktrail.IssuedTrigger, error) {
+			return connected.WebhookTriggers.RotateToken(ctx, c.ID, hooktrail.RotateToken{GracePeriod: c.seconds()}, option)
+		})
+	})
 }
 
 type triggersRotateSecret struct {
@@ -419,8 +319,6 @@ func (triggersRotateSecret) Help() string {
 
 // Run rotates.
 func (c *triggersRotateSecret) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
 	rotation := hooktrail.RotateSecret{GracePeriod: c.seconds()}
 	var err error
 	if c.SecretFile != "" {
@@ -428,16 +326,11 @@ func (c *triggersRotateSecret) Run(s *Session) error {
 			return err
 		}
 	}
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	var answer hooktrail.Answer
-	issued, err := connected.WebhookTriggers.RotateSecret(ctx, c.ID, rotation, hooktrail.WithAnswer(&answer))
-	if err != nil {
-		return err
-	}
-	return s.printIssued(c.Format, *issued, answer)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		return s.issue(c.Format, func(option hooktrail.RequestOption) (*hooktrail.IssuedTrigger, error) {
+			return connected.WebhookTriggers.RotateSecret(ctx, c.ID, rotation, option)
+		})
+	})
 }
 
 type triggersRemoveSecret struct {
@@ -453,20 +346,9 @@ func (triggersRemoveSecret) Help() string {
 
 // Run removes.
 func (c *triggersRemoveSecret) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	if err := s.confirm(c.Confirmation, "Take unsigned calls of trigger %s?", c.ID); err != nil {
-		return err
-	}
-	if err := connected.WebhookTriggers.RemoveSecret(ctx, c.ID); err != nil {
-		return err
-	}
-	fmt.Fprintf(s.Err, "trigger %s takes unsigned calls\n", c.ID)
-	return nil
+	return s.end(c.Server, c.Confirmation, "Take unsigned calls of trigger %s?", "trigger %s takes unsigned calls", c.ID, func(ctx context.Context, connected *hooktrail.Client) error {
+		return connected.WebhookTriggers.RemoveSecret(ctx, c.ID)
+	})
 }
 
 type triggersRun struct {
@@ -483,160 +365,15 @@ func (triggersRun) Help() string {
 
 // Run runs.
 func (c *triggersRun) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
 	payload, err := s.readJSON("data", c.Data)
 	if err != nil {
 		return err
 	}
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	var answer hooktrail.Answer
-	begun, err := connected.WebhookTriggers.Run(ctx, c.ID, hooktrail.RunTrigger{Payload: payload}, hooktrail.WithAnswer(&answer))
-	if err != nil {
-		return err
-	}
-	s.warn(answer)
-	return s.begun(ctx, connected, c.Format, c.Wait, begun, answer)
-}
-
-type triggersTest struct {
-	Data      string            `short:"d" help:"Body of the call: JSON, @FILE or @-." xor:"what" placeholder:"JSON"`
-	Execution string            `help:"A call on record: its execution, or filtered event." xor:"what" placeholder:"ID"`
-	Since     string            `help:"All calls on record since a time or age (24h)." xor:"what" placeholder:"TIME"`
-	Limit     int               `help:"How many calls --since tries, up to 1000." placeholder:"N"`
-	Options   string            `help:"Options in place of the trigger's: JSON, @FILE, @-." placeholder:"JSON"`
-	Header    map[string]string `help:"A header of the call; can be repeated." placeholder:"NAME=VALUE"`
-	aTrigger
-}
-
-// Help is shown with --help.
-func (triggersTest) Help() string {
-	return "Shows whether it would be accepted, filtered or refused, and what the agent\nwould get. A call that would be refused ends with code 1.\n\n" +
-		example(
-			`hooktrail triggers test $TRIGGER -d '{"n": 1}' --header X-GitHub-Event=push`,
-			"hooktrail triggers test $TRIGGER --since 24h --options @new.json",
-		)
-}
-
-// Validate is called by the parser.
-func (c triggersTest) Validate() error {
-	if c.Data == "" && c.Execution == "" && c.Since == "" {
-		return usage("say what is to be tried: --data, --execution or --since")
-	}
-	if c.Limit != 0 && c.Since == "" {
-		return usage("--limit belongs to --since, which is missing")
-	}
-	return nil
-}
-
-// Run tries.
-func (c *triggersTest) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	call := hooktrail.TestTrigger{ExecutionID: c.Execution, Headers: c.Header}
-	var err error
-	if call.Payload, err = s.readJSON("data", c.Data); err != nil {
-		return err
-	}
-	if call.Options, err = s.readJSON("options", c.Options); err != nil {
-		return err
-	}
-	from, err := readTime("since", c.Since)
-	if err != nil {
-		return err
-	}
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	var answer hooktrail.Answer
-	option := hooktrail.WithAnswer(&answer)
-	if c.Since != "" {
-		summary, err := connected.WebhookTriggers.TestSince(ctx, c.ID, hooktrail.TestSince{
-			Since: from.UTC(), Limit: c.Limit, Options: call.Options, Headers: c.Header,
-		}, option)
-		if err != nil {
-			return err
-		}
-		s.warn(answer)
-		if c.json() {
-			return s.printAnswer(answer)
-		}
-		return s.printSummary(*summary)
-	}
-	outcome, err := connected.WebhookTriggers.Test(ctx, c.ID, call, option)
-	if err != nil {
-		return err
-	}
-	s.warn(answer)
-	if c.json() {
-		err = s.printAnswer(answer)
-	} else {
-		err = s.printOutcome(*outcome)
-	}
-	if err == nil && outcome.Status == "refused" {
-		return ExitCode(exitRefused)
-	}
-	return err
-}
-
-// why tells of an error with the fields that it names.
-func why(e *hooktrail.TestError) string {
-	if e == nil {
-		return ""
-	}
-	told := e.Code + ": " + e.Message
-	for _, field := range slices.Sorted(maps.Keys(e.Details)) {
-		if reason := e.Details[field]; !strings.Contains(e.Message, reason) {
-			told += "; " + field + ": " + reason
-		}
-	}
-	return told
-}
-
-func (s *Session) printOutcome(o hooktrail.TestOutcome) error {
-	if err := s.printFields([]field{
-		{"Status", text("%s", o.Status)},
-		{"Error", text("%s", why(o.Error))},
-		{"Trigger", activity(o.IsActive)},
-		{"Signature", text("%s", strings.ReplaceAll(o.Signature, "_", " "))},
-		{"Event", text("%s", o.Event)},
-	}); err != nil {
-		return err
-	}
-	return s.printBlock("Input", o.Input)
-}
-
-func (s *Session) printSummary(sum hooktrail.TestSummary) error {
-	examined := fmt.Sprint(sum.Examined)
-	if !sum.Complete {
-		examined += ", and there are more"
-	}
-	fields := []field{
-		{"Examined", text("%s", examined)},
-		{"Accepted", text("%d", sum.Accepted)},
-		{"Filtered", text("%d", sum.Filtered)},
-		{"Refused", text("%d", sum.Refused)},
-		{"Changed", text("%d", sum.Changed)},
-	}
-	if sum.Erased > 0 {
-		fields = append(fields, field{"Erased", text("%d", sum.Erased)})
-	}
-	for _, reason := range sum.Reasons {
-		fields = append(fields, field{fmt.Sprintf("Refused %d", reason.Calls), text("%s", reason.Message)})
-	}
-	if err := s.printFields(fields); err != nil || len(sum.Examples) == 0 {
-		return err
-	}
-	fmt.Fprintln(s.Out)
-	var rows [][]cell
-	for _, e := range sum.Examples {
-		rows = append(rows, []cell{text("%s", e.ExecutionID), ago(&e.CreatedAt, ""), text("%s", e.Was), text("%s", e.Would), text("%s", e.Event), name(why(e.Error))})
-	}
-	return printTable(s.Out, s.colourful(), []string{"CALL", "CREATED", "WAS", "WOULD", "EVENT", "ERROR"}, rows)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		return s.begin(ctx, connected, c.Format, c.Wait, func(option hooktrail.RequestOption) (*hooktrail.Execution, error) {
+			return connected.WebhookTriggers.Run(ctx, c.ID, hooktrail.RunTrigger{Payload: payload}, option)
+		})
+	})
 }
 
 type triggersDelete struct {
@@ -652,20 +389,9 @@ func (triggersDelete) Help() string {
 
 // Run deletes.
 func (c *triggersDelete) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	if err := s.confirm(c.Confirmation, "Delete trigger %s, its tokens and its secrets?", c.ID); err != nil {
-		return err
-	}
-	if err := connected.WebhookTriggers.Delete(ctx, c.ID); err != nil {
-		return err
-	}
-	fmt.Fprintf(s.Err, "trigger %s is deleted\n", c.ID)
-	return nil
+	return s.end(c.Server, c.Confirmation, "Delete trigger %s, its tokens and its secrets?", "trigger %s is deleted", c.ID, func(ctx context.Context, connected *hooktrail.Client) error {
+		return connected.WebhookTriggers.Delete(ctx, c.ID)
+	})
 }
 
 type triggersEvents struct {
@@ -682,13 +408,9 @@ func (triggersEvents) Help() string {
 
 // Run lists.
 func (c *triggersEvents) Run(s *Session) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	connected, err := s.connect(c.Server)
-	if err != nil {
-		return err
-	}
-	return showList(s, c.Format, c.Paging, eventHead, eventRow, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Event], error) {
-		return connected.WebhookTriggers.Events(ctx, c.ID, hooktrail.ListEvents{Type: c.Type, After: c.After, ListOptions: part}, option)
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		return showList(s, c.Format, c.Paging, eventHead, eventRow, func(part hooktrail.ListOptions, option hooktrail.RequestOption) (*hooktrail.List[hooktrail.Event], error) {
+			return connected.WebhookTriggers.Events(ctx, c.ID, hooktrail.ListEvents{Type: c.Type, After: c.After, ListOptions: part}, option)
+		})
 	})
 }
