@@ -61,27 +61,40 @@ func as(t testing.TB, user, address string) string {
 }
 
 // takeConnections ends those of a service and takes all that there are, while the service
-// stands still: otherwise it might be quicker.
+// stands still: otherwise it might be quicker. One that the service was about to open has a
+// place already but no session that could be ended; it gets on when the service does.
 func takeConnections(t testing.TB, service *service, admin *pgx.Conn, address string) []*pgx.Conn {
 	t.Helper()
-	service.signal(syscall.SIGSTOP)
-	defer service.signal(syscall.SIGCONT)
-	execute(t, admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'hooktrail'")
+	var all int
+	require.NoError(t, admin.QueryRow(t.Context(), `SELECT current_setting('max_connections')::int
+		- current_setting('superuser_reserved_connections')::int - 1`).Scan(&all), "but for that of the administrator")
 	var taken []*pgx.Conn
 	eventually(t, func() bool {
-		for {
-			conn, err := pgx.Connect(t.Context(), address)
-			var refusal *pgconn.PgError
-			if errors.As(err, &refusal) && refusal.Code == "53300" {
-				break
-			}
-			require.NoError(t, err)
-			t.Cleanup(func() { _ = conn.Close(context.Background()) })
-			taken = append(taken, conn)
-		}
-		var left int
-		require.NoError(t, admin.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = 'hooktrail'").Scan(&left))
-		return left == 0
-	}, "sessions of the service stay")
+		service.signal(syscall.SIGSTOP)
+		defer service.signal(syscall.SIGCONT)
+		execute(t, admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'hooktrail'")
+		eventually(t, func() bool {
+			taken = append(taken, connectUntilRefused(t, address)...)
+			var left int
+			require.NoError(t, admin.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = 'hooktrail'").Scan(&left))
+			return left == 0
+		}, "sessions of the service stay")
+		taken = append(taken, connectUntilRefused(t, address)...)
+		return len(taken) == all
+	}, "others did not get all %d connections", all)
 	return taken
+}
+
+func connectUntilRefused(t testing.TB, address string) (taken []*pgx.Conn) {
+	t.Helper()
+	for {
+		conn, err := pgx.Connect(t.Context(), address)
+		var refusal *pgconn.PgError
+		if errors.As(err, &refusal) && refusal.Code == "53300" {
+			return taken
+		}
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		taken = append(taken, conn)
+	}
 }
