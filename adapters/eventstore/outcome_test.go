@@ -82,6 +82,38 @@ func TestUnknownOutcome(t *testing.T) {
 			require.Equal(t, decisions[0].ID, results[0].Events[0].ID)
 			require.Equal(t, decisions[0].Position, results[0].Events[0].Position)
 		})
+		t.Run("appends do not wait for that of a locked one", func(t *testing.T) {
+			claim := requested(eventlog.Stream(eventlog.ExecutionStream, ksuid.New().String()))
+			var results []eventlog.Appended
+			var calls sync.WaitGroup
+			holdCommits(t, admin)
+			calls.Go(func() {
+				var err error
+				results, err = store.AppendLocked(context.WithoutCancel(t.Context()), func(context.Context, *database.Tx) ([]eventlog.Append, error) {
+					return []eventlog.Append{claim}, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			require.Eventually(t, func() bool {
+				var held bool
+				require.NoError(t, admin.QueryRow(t.Context(), "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep')").Scan(&held))
+				return held
+			}, 20*time.Second, time.Millisecond)
+			server.Kill9()
+			_, err := store.Append(t.Context(), requested(eventlog.Stream(eventlog.ExecutionStream, ksuid.New().String())))
+			require.ErrorIs(t, err, eventlog.ErrUnavailable)
+			require.NoError(t, server.Restart(t.Context()))
+			admin = b.Admin(t)
+			require.NoError(t, setStandby(t.Context(), admin, ""))
+			calls.Wait()
+			require.Len(t, results, 1)
+			require.Eventually(t, func() bool { // connections for reading are found broken first
+				decisions, err := store.Decisions(t.Context(), claim.Stream, 0)
+				return err == nil && len(decisions) == 1 && decisions[0].ID == results[0].Events[0].ID
+			}, 20*time.Second, time.Millisecond)
+		})
 	})
 }
 
@@ -94,16 +126,32 @@ func requested(stream eventlog.StreamID) eventlog.Append {
 // breakOff ends the session that waits, with its commit on disk, to answer what begin began.
 func breakOff(t *testing.T, admin *pgx.Conn, begin func()) {
 	t.Helper()
-	standby := func(name string) {
-		_, err := admin.Exec(t.Context(), "ALTER SYSTEM SET synchronous_standby_names = '"+name+"'")
-		require.NoError(t, err)
-		_, err = admin.Exec(t.Context(), "SELECT pg_reload_conf()")
-		require.NoError(t, err)
+	holdCommits(t, admin)
+	begin()
+	require.Eventually(t, func() bool { return endHeld(t, admin) }, 20*time.Second, time.Millisecond)
+	require.NoError(t, setStandby(t.Context(), admin, ""))
+}
+
+// endHeld ends the sessions whose commits are on disk and not answered.
+func endHeld(t *testing.T, admin *pgx.Conn) bool {
+	t.Helper()
+	return databasetest.Terminate(t, admin, "wait_event = 'SyncRep'") > 0
+}
+
+func setStandby(ctx context.Context, admin *pgx.Conn, name string) error {
+	if _, err := admin.Exec(ctx, "ALTER SYSTEM SET synchronous_standby_names = '"+name+"'"); err != nil {
+		return err
 	}
-	standby("nobody")
-	endWaiting := func() bool { return databasetest.Terminate(t, admin, "wait_event = 'SyncRep'") > 0 }
-	// The setting takes effect for all commits at once, but not before the checkpointer has read
-	// it: that is so when a commit made for the purpose waits.
+	_, err := admin.Exec(ctx, "SELECT pg_reload_conf()")
+	return err
+}
+
+// holdCommits lets all commits wait for a standby that is not there. The setting takes effect
+// for all of them at once, but not before the checkpointer has read it: that is so when a
+// commit made for the purpose waits.
+func holdCommits(t *testing.T, admin *pgx.Conn) {
+	t.Helper()
+	require.NoError(t, setStandby(t.Context(), admin, "nobody"))
 	for waiting := false; !waiting; {
 		probe, err := pgx.Connect(t.Context(), admin.Config().ConnString())
 		require.NoError(t, err)
@@ -117,13 +165,10 @@ func breakOff(t *testing.T, admin *pgx.Conn, begin func()) {
 			case <-done:
 				answered = true
 			default:
-				waiting = endWaiting()
+				waiting = endHeld(t, admin)
 			}
 		}
 		<-done
 		require.NoError(t, probe.Close(t.Context()))
 	}
-	begin()
-	require.Eventually(t, endWaiting, 20*time.Second, time.Millisecond)
-	standby("")
 }

@@ -51,14 +51,30 @@ func (s *Store) Append(ctx context.Context, a eventlog.Append) (eventlog.Appende
 // reads through tx cannot change before the commit, so the expected versions that it gives
 // are taken as they are.
 func (s *Store) AppendLocked(ctx context.Context, decide func(ctx context.Context, tx *database.Tx) ([]eventlog.Append, error)) ([]eventlog.Appended, error) {
-	var results []eventlog.Appended
-	var first string // event of the transaction
+	results, b, err := s.decideAndAppend(ctx, decide)
+	if errors.Is(err, database.ErrOutcomeUnknown) && len(b.events) > 0 {
+		err = s.lookForLocked(b.events[0].ID, err)
+	}
+	if err != nil {
+		return nil, s.translate(err)
+	}
+	if len(b.events) > 0 {
+		s.committer.config.Observe(Batch{Appends: len(results), Events: len(b.events), Took: s.now().Sub(b.now)})
+		s.committer.config.Appended(b.due)
+	}
+	return results, nil
+}
+
+// decideAndAppend is a turn of AppendLocked. Whether its commit had an outcome is found out
+// after the turn: calls must not wait for that.
+func (s *Store) decideAndAppend(ctx context.Context, decide func(ctx context.Context, tx *database.Tx) ([]eventlog.Append, error)) ([]eventlog.Appended, *batch, error) {
 	s.ahead.turn.Lock()
 	defer s.ahead.turn.Unlock()
-	var log logHead
+	var results []eventlog.Appended
+	var before logHead
 	b := &batch{now: s.now(), heads: map[eventlog.StreamID]int64{}}
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
-		log.lock(tx)
+		before.lock(tx)
 		appends, err := decide(ctx, tx)
 		if err != nil || len(appends) == 0 {
 			return err
@@ -66,30 +82,21 @@ func (s *Store) AppendLocked(ctx context.Context, decide func(ctx context.Contex
 		if err := tx.Flush(ctx); err != nil {
 			return err
 		}
-		b.head = log
+		b.head = before
 		results = make([]eventlog.Appended, len(appends))
 		for i := range appends {
 			b.heads[appends[i].Stream] = appends[i].Expected
 			results[i] = b.admit(&appends[i])
 		}
-		if len(b.events) > 0 {
-			first = b.events[0].ID
-		}
 		return s.write(ctx, tx, b)
 	})
-	if errors.Is(err, database.ErrOutcomeUnknown) && first != "" {
-		err = s.lookForLocked(first, err)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		s.ahead.forget()
-		return nil, s.translate(err)
+	case len(b.events) > 0:
+		s.ahead.learn(before, b)
 	}
-	if first != "" {
-		s.ahead.learn(log, b)
-		s.committer.config.Observe(Batch{Appends: len(results), Events: len(b.events), Took: s.now().Sub(b.now)})
-		s.committer.config.Appended(b.due)
-	}
-	return results, nil
+	return results, b, err
 }
 
 // lookForLockedAtMost outlasts a database's recovery: until it is back nothing can be appended
