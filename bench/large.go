@@ -20,6 +20,7 @@ import (
 
 const (
 	rebuildName   = "projections rebuild, events/s"
+	verifyName    = "audit verify, events/s"
 	startName     = "start-up, large log"
 	largeName     = "hmac, 64 conn., large log"
 	bareLargeName = "bare fiber handler, beside these two"
@@ -63,6 +64,9 @@ func (r *report) large(ctx context.Context, s settings, h *host) error {
 		return err
 	}
 	if err := r.beside(ctx, s, h, func() ([]cell, error) { return b.reads(ctx, lists) }); err != nil {
+		return err
+	}
+	if err := r.beside(ctx, s, h, func() ([]cell, error) { return b.verify(ctx) }); err != nil {
 		return err
 	}
 	if err := r.largeBesideEmpty(ctx, s, h, b); err != nil {
@@ -132,16 +136,28 @@ func (b *bed) size(ctx context.Context) (int64, error) {
 	return size, err
 }
 
-var rebuilt = regexp.MustCompile(`rebuilt all read models from (\d+) events in (\S+) \((\d+) events/s\)`)
+// commandAtMost ends a command that would keep the run from ending.
+const commandAtMost = time.Hour
 
-// rebuildAtMost ends a rebuild that would keep the run from ending.
-const rebuildAtMost = time.Hour
+var rebuilt = regexp.MustCompile(`rebuilt all read models from (?P<events>\d+) events in (?P<took>\S+) \((?P<rate>\d+) events/s\)`)
 
 // rebuild measures the making of the read models from the log.
 func (b *bed) rebuild(ctx context.Context) ([]cell, error) {
-	ctx, cancel := context.WithTimeout(ctx, rebuildAtMost)
+	return b.command(ctx, rebuildName, rebuilt, "projections", "rebuild")
+}
+
+var verifiedLog = regexp.MustCompile(`read (?P<events>\d+) events in (?P<took>\S+) \((?P<rate>\d+) events/s\)`)
+
+// verify measures the making of the audit trail's tree from the log.
+func (b *bed) verify(ctx context.Context) ([]cell, error) {
+	return b.command(ctx, verifyName, verifiedLog, "audit", "verify")
+}
+
+// command measures a command that reads the whole log, by what it says of itself.
+func (b *bed) command(ctx context.Context, name string, says *regexp.Regexp, args ...string) ([]cell, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandAtMost)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, b.binary, "projections", "rebuild")
+	cmd := exec.CommandContext(ctx, b.binary, args...)
 	cmd.Env = append(os.Environ(), b.environment...)
 	output, err := cmd.StdoutPipe()
 	if err != nil {
@@ -151,19 +167,21 @@ func (b *bed) rebuild(ctx context.Context) ([]cell, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	var found []string
+	var said []string
 	told := time.Now()
 	for lines := bufio.NewScanner(output); lines.Scan(); {
-		if found = rebuilt.FindStringSubmatch(lines.Text()); found == nil && time.Since(told) > 5*time.Second {
+		if found := says.FindStringSubmatch(lines.Text()); found != nil {
+			said = found
+		} else if time.Since(told) > 5*time.Second {
 			told = time.Now()
-			progress("projections rebuild: %s", lines.Text())
+			progress("%s: %s", strings.Join(args, " "), lines.Text())
 		}
 	}
-	if err := cmd.Wait(); err != nil || found == nil {
-		return nil, fmt.Errorf("projections rebuild did not say that it is done: %w", errors.Join(context.Cause(ctx), err))
+	if err := cmd.Wait(); err != nil || said == nil {
+		return nil, fmt.Errorf("%s did not say that it is done: %w", strings.Join(args, " "), errors.Join(context.Cause(ctx), err))
 	}
-	rate, err := strconv.ParseFloat(found[3], 64)
-	return []cell{{Name: rebuildName, PerSecond: rate, Note: found[1] + " events in " + found[2]}}, err
+	rate, err := strconv.ParseFloat(said[says.SubexpIndex("rate")], 64)
+	return []cell{{Name: name, PerSecond: rate, Note: said[says.SubexpIndex("events")] + " events in " + said[says.SubexpIndex("took")]}}, err
 }
 
 // startUp measures the time until the server says that it is ready, three times, and leaves

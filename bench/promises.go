@@ -113,6 +113,9 @@ func (r *report) judgeLarge(store string) {
 	if rebuild, ok := r.find(store, rebuildName); ok {
 		r.atLeast(store, "projections rebuild, events a second", 50_000, rebuild.PerSecond)
 	}
+	if verify, ok := r.find(store, verifyName); ok {
+		r.atLeast(store, "audit verify, events a second", 200_000, verify.PerSecond)
+	}
 }
 
 func (r *report) judgeSoak(store string) {

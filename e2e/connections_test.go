@@ -72,14 +72,12 @@ func takeConnections(t testing.TB, service *service, admin *pgx.Conn, address st
 	eventually(t, func() bool {
 		service.signal(syscall.SIGSTOP)
 		defer service.signal(syscall.SIGCONT)
-		execute(t, admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'hooktrail'")
 		eventually(t, func() bool {
-			taken = append(taken, connectUntilRefused(t, address)...)
 			var left int
-			require.NoError(t, admin.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = 'hooktrail'").Scan(&left))
+			require.NoError(t, admin.QueryRow(t.Context(), "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'hooktrail'").Scan(&left))
+			taken = append(taken, connectUntilRefused(t, address)...)
 			return left == 0
 		}, "sessions of the service stay")
-		taken = append(taken, connectUntilRefused(t, address)...)
 		return len(taken) == all
 	}, "others did not get all %d connections", all)
 	return taken
