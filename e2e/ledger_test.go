@@ -138,6 +138,18 @@ func (l *ledger) answer(body string, a answer, err error, took time.Duration) bo
 	return true
 }
 
+// anyAccepted gives the execution of an accepted call, or nothing before the first.
+func (l *ledger) anyAccepted() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range l.sent {
+		if id != "" {
+			return id
+		}
+	}
+	return ""
+}
+
 func digestOf(body string) string {
 	digest := sha256.Sum256([]byte(body))
 	return hex.EncodeToString(digest[:])

@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,16 +53,21 @@ func TestRebuildProjections(t *testing.T) {
 		rebuild(t, s, events)
 		requireSame(t, before, snapshot(service, paths))
 
-		// Calls go on meanwhile, and none is lost on the way into the new tables.
+		// Calls go on meanwhile, and none is lost on the way into the new tables; who reads finds
+		// every row at every moment.
 		busy := service.echoTrigger()
 		book := newLedger(busy.Token, at(service.base))
 		stop := book.run(t, 2)
+		awaitCount(t, &book.accepted, 1)
+		reads := readMeanwhile(t, service, book, paths)
 		for range 3 {
 			awaitCount(t, &book.accepted, book.accepted.Load()+50)
+			awaitCount(t, &reads.made, reads.made.Load()+50)
 			ran := s.command(t, "projections", "rebuild")
 			require.Zero(t, ran.code, ran.stderr)
 		}
 		awaitCount(t, &book.accepted, book.accepted.Load()+50)
+		reads.stop()
 		stop()
 		require.Empty(t, book.faults)
 		require.Zero(t, book.unavailable.Load())
@@ -67,8 +75,79 @@ func TestRebuildProjections(t *testing.T) {
 		eventually(t, func() bool { return service.total(ofBusy+"&status=completed") == int(book.accepted.Load()) }, "executions do not end")
 		require.Equal(t, int(book.accepted.Load()), service.total(ofBusy))
 		awaitCounted(t, service, db, busy.ID, book.accepted.Load())
+		live := readModelRows(t, db)
+		ran := s.command(t, "projections", "rebuild")
+		require.Zero(t, ran.code, ran.stderr)
+		require.Equal(t, live, readModelRows(t, db), "the live tables, row by row")
 		service.stop()
 	})
+}
+
+// readers read while something else happens.
+type readers struct {
+	made atomic.Int64
+	stop func()
+}
+
+// readMeanwhile reads an accepted execution and one of the paths by turns. Each must be there, and
+// nothing can be less than it was.
+func readMeanwhile(t testing.TB, service *service, book *ledger, paths []string) *readers {
+	done := make(chan struct{})
+	r := &readers{}
+	var reading sync.WaitGroup
+	c := service.client
+	reading.Go(func() {
+		for total, n := 0, 0; ; n++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			for _, path := range []string{"/api/v1/executions/" + book.anyAccepted(), paths[n%len(paths)]} {
+				if a, err := c.try(http.MethodGet, path, "", "X-API-Key", c.key); err != nil || a.status != http.StatusOK {
+					book.fault("GET %s: %d %v %s", path, a.status, err, a.body)
+				}
+			}
+			var page struct{ Meta struct{ Total int } }
+			a, err := c.try(http.MethodGet, "/api/v1/executions?limit=1", "", "X-API-Key", c.key)
+			if err == nil {
+				err = json.Unmarshal([]byte(a.body), &page)
+			}
+			if err != nil || page.Meta.Total < total {
+				book.fault("there were %d executions, now %v %s", total, err, a.body)
+			}
+			total = page.Meta.Total
+			r.made.Add(1)
+		}
+	})
+	var once sync.Once
+	r.stop = func() { once.Do(func() { close(done) }); reading.Wait() }
+	t.Cleanup(r.stop)
+	return r
+}
+
+// readModelRows gives all rows of the read models.
+func readModelRows(t testing.TB, db *database.DB) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	for _, table := range readModels {
+		rows, err := db.Read.QueryContext(t.Context(), "SELECT * FROM "+table)
+		require.NoError(t, err)
+		columns, err := rows.Columns()
+		require.NoError(t, err)
+		values, places := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			places[i] = &values[i]
+		}
+		for rows.Next() {
+			require.NoError(t, rows.Scan(places...))
+			all[table] = append(all[table], fmt.Sprintf("%q %q", columns, values))
+		}
+		require.NoError(t, rows.Err())
+		require.NotEmpty(t, all[table])
+		slices.Sort(all[table])
+	}
+	return all
 }
 
 func rebuild(t testing.TB, s *store, events int) {
