@@ -133,7 +133,7 @@ func publish(lc fx.Lifecycle, config Config, db *database.DB, wake wakeUps, metr
 func follow(lc fx.Lifecycle, config Config, db *database.DB, wake wakeUps, metrics *telemetry.Metrics, logger *slog.Logger, relay *messages.Relay) error {
 	group := relay.Broker
 	subscriber, err := eventstore.Subscribe(db, eventstore.Subscription{
-		Group: group, Batch: 100, Encode: broker.Encode, FromNow: config.BrokerFrom == "now", Wake: wake.appended.Next,
+		Group: group, Batch: 100, Lease: config.WorkerLease, Encode: broker.Encode, FromNow: config.BrokerFrom == "now", Wake: wake.appended.Next,
 	}, watermill.NewSlogLogger(logger))
 	if err != nil {
 		return err
