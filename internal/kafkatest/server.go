@@ -71,6 +71,8 @@ func (s *Server) format(ctx context.Context) error {
 		"listeners=PLAINTEXT://" + s.address + ",CONTROLLER://" + s.controller, "advertised.listeners=PLAINTEXT://" + s.address,
 		"controller.listener.names=CONTROLLER", "log.dirs=" + filepath.Join(s.dir, "data"),
 		"num.partitions=3", "auto.create.topics.enable=false", "offsets.topic.replication.factor=1",
+		// A broker that was killed may come back when it counts as gone.
+		"broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=200",
 	}, "\n")
 	if err := os.WriteFile(s.settings(), []byte(settings), 0o600); err != nil {
 		return fmt.Errorf("write the broker's settings: %w", err)
