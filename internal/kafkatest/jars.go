@@ -99,7 +99,7 @@ func Fetch(ctx context.Context) error {
 		return fmt.Errorf("write Maven's project: %w", err)
 	}
 	list := filepath.Join(dir, "classpath")
-	maven := exec.CommandContext(ctx, "mvn", "--quiet", "--batch-mode", mavenPlugin, "-Dmdep.outputFile="+list) //nolint:gosec // the arguments are ours
+	maven := exec.CommandContext(ctx, "mvn", "--quiet", "--batch-mode", mavenPlugin, "-Dmdep.outputFile="+list)
 	maven.Dir = dir
 	if output, err := maven.CombinedOutput(); err != nil {
 		return fmt.Errorf("fetch Kafka %s with mvn: %w\n%s", Version, err, output)

@@ -91,7 +91,7 @@ func (s *Server) settings() string { return filepath.Join(s.dir, "server.propert
 
 func (s *Server) java(ctx context.Context, arguments ...string) *exec.Cmd {
 	quick := []string{"-cp", s.classpath, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
-	return exec.CommandContext(ctx, "java", append(quick, arguments...)...) //nolint:gosec // the arguments are ours
+	return exec.CommandContext(ctx, "java", append(quick, arguments...)...)
 }
 
 // Restart starts a broker that was killed, on its data and address. ctx bounds the start alone.
@@ -124,9 +124,9 @@ func (s *Server) Restart(ctx context.Context) error {
 		}
 		select {
 		case <-s.exited:
-			return fmt.Errorf("Kafka ended while it started:\n%s", s.said)
+			return fmt.Errorf("the broker ended while it started:\n%s", s.said)
 		case <-ctx.Done():
-			return fmt.Errorf("Kafka does not listen on %s: %w", s.address, ctx.Err())
+			return fmt.Errorf("the broker does not listen on %s: %w", s.address, ctx.Err())
 		case <-poll.C:
 		}
 	}

@@ -30,7 +30,7 @@ func (r *Relay) Failing() bool { return r.failing.Load() }
 // message's context ends.
 func (r *Relay) Handle(m *message.Message) error {
 	pauses := backoff.NewExponentialBackOff()
-	pauses.InitialInterval, pauses.MaxInterval = 100*time.Millisecond, 5*time.Second
+	pauses.InitialInterval, pauses.MaxInterval = 100*time.Millisecond, 2*time.Second
 	for {
 		err := r.Publisher.Publish(r.Topic, m)
 		if err == nil {

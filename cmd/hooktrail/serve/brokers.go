@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -55,6 +56,13 @@ func (b *Brokers) Validate() error {
 			if err != nil || u.Hostname() == "" || u.Scheme != "nats" && u.Scheme != "tls" {
 				bad("HOOKTRAIL_NATS_URL", "must be nats://host:port or tls://host:port; several are parted by commas")
 				break
+			}
+		}
+		if b.NATSCredentials != "" {
+			if file, err := os.Open(b.NATSCredentials); err != nil {
+				bad("HOOKTRAIL_NATS_CREDENTIALS", "cannot be read: "+err.Error())
+			} else {
+				_ = file.Close()
 			}
 		}
 		if !natsStreamName.MatchString(b.NATSStream) {
