@@ -39,6 +39,11 @@ type Subscription struct {
 	// CountByStream reads, instead of events, one message for each stream in a batch, whose
 	// payload is the number of its events. It goes with Flush: such a batch counts whole.
 	CountByStream bool
+	// Encode, if set, makes the payload of a message of the whole event; else it is the event's data.
+	// It does not go with CountByStream.
+	Encode func(eventlog.Recorded) ([]byte, error)
+	// FromNow lets a group that is new begin behind the last event, and not with the first.
+	FromNow bool
 	// Begin, if set, is called before a batch is read. What was gathered of an earlier batch
 	// and not flushed must be dropped: that batch was broken off, and its events come again.
 	Begin func()
@@ -55,10 +60,11 @@ var ErrLeaseLost = errors.New("consumer group lease is lost")
 
 // The metadata of a message, beside its uuid (the event's id) and payload (its data).
 const (
-	MetadataPosition = "position"
-	MetadataStream   = "stream"
-	MetadataType     = "type"
-	MetadataTime     = "recorded_at"
+	MetadataPosition  = "position"
+	MetadataWorkspace = "workspace" // with Encode only
+	MetadataStream    = "stream"
+	MetadataType      = "type"
+	MetadataTime      = "recorded_at"
 )
 
 // Topic is the name under which the log is subscribed to.
@@ -210,11 +216,14 @@ func (*consumer) SchemaInitializingQueries(wsql.SchemaInitializingQueriesParams)
 func (*consumer) SubscribeIsolationLevel() sql.IsolationLevel { return sql.LevelDefault }
 
 func (c *consumer) SelectQuery(wsql.SelectQueryParams) (wsql.Query, error) {
-	data := "data"
-	if c.s.CountByStream {
-		data = "'1'"
+	columns := "position, event_id, stream, type, recorded_at, data"
+	switch {
+	case c.s.CountByStream:
+		columns = "position, event_id, stream, type, recorded_at"
+	case c.s.Encode != nil:
+		columns = Columns
 	}
-	query := "SELECT position, event_id, stream, type, recorded_at, " + data + " AS data FROM events WHERE position > (SELECT position FROM consumer_offsets WHERE consumer_group = ? AND owner = ? AND lease_until > " +
+	query := "SELECT " + columns + " FROM events WHERE position > (SELECT position FROM consumer_offsets WHERE consumer_group = ? AND owner = ? AND lease_until > " +
 		c.db.Dialect.Now + ") AND " + c.s.Where + " ORDER BY position LIMIT " + strconv.Itoa(c.s.Batch)
 	if c.s.CountByStream {
 		query = "SELECT max(position), max(event_id), stream, max(type), max(recorded_at), CAST(count(*) AS TEXT) FROM (" + query + ") AS batch GROUP BY stream ORDER BY max(position)"
@@ -223,17 +232,42 @@ func (c *consumer) SelectQuery(wsql.SelectQueryParams) (wsql.Query, error) {
 }
 
 func (c *consumer) UnmarshalMessage(p wsql.UnmarshalMessageParams) (wsql.Row, error) {
+	if c.s.Encode != nil {
+		return c.encode(p)
+	}
 	var position, at int64
 	var id, stream, kind string
 	var data []byte
 	if err := p.Row.Scan(&position, &id, &stream, &kind, &at, &data); err != nil {
 		return wsql.Row{}, err
 	}
-	m := message.NewMessage(id, data)
+	return newMessage(position, id, stream, kind, at, data), nil
+}
+
+func newMessage(position int64, id, stream, kind string, at int64, payload []byte) wsql.Row {
+	m := message.NewMessage(id, payload)
 	m.Metadata = message.Metadata{
 		MetadataPosition: strconv.FormatInt(position, 10), MetadataStream: stream, MetadataType: kind, MetadataTime: strconv.FormatInt(at, 10),
 	}
-	return wsql.Row{Offset: position, UUID: []byte(id), Payload: data, Msg: m}, nil
+	return wsql.Row{Offset: position, UUID: []byte(id), Payload: payload, Msg: m}
+}
+
+func (c *consumer) encode(p wsql.UnmarshalMessageParams) (wsql.Row, error) {
+	var r Row
+	if err := p.Row.Scan(&r.Position, &r.EventID, &r.Workspace, &r.Stream, &r.Version, &r.Fact, &r.Type, &r.Schema, &r.At, &r.Actor, &r.Metadata, &r.Data); err != nil {
+		return wsql.Row{}, err
+	}
+	event, err := r.Recorded()
+	if err != nil {
+		return wsql.Row{}, err
+	}
+	payload, err := c.s.Encode(event)
+	if err != nil {
+		return wsql.Row{}, fmt.Errorf("encode event %d: %w", r.Position, err)
+	}
+	row := newMessage(r.Position, r.EventID, r.Stream, r.Type, r.At, payload)
+	row.Msg.Metadata[MetadataWorkspace] = r.Workspace
+	return row, nil
 }
 
 // HandleError is the pause between two reads: until something is appended, but no longer
@@ -295,10 +329,23 @@ func (o offsets) ConsumedMessageQuery(wsql.ConsumedMessageQueryParams) (wsql.Que
 }
 
 func (o offsets) BeforeSubscribingQueries(wsql.BeforeSubscribingQueriesParams) ([]wsql.Query, error) {
+	position := "0"
+	if o.s.FromNow {
+		position = "(SELECT coalesce(max(position), 0) FROM events)"
+	}
 	return []wsql.Query{{
-		Query: "INSERT INTO consumer_offsets (consumer_group, position, owner, lease_until) VALUES (?, 0, '', 0) ON CONFLICT (consumer_group) DO NOTHING",
+		Query: "INSERT INTO consumer_offsets (consumer_group, position, owner, lease_until) VALUES (?, " + position + ", '', 0) ON CONFLICT (consumer_group) DO NOTHING",
 		Args:  []any{o.s.Group},
 	}}, nil
+}
+
+// ReleaseGroups ends the leases of all consumer groups, for a process that knows to be the only one.
+func ReleaseGroups(ctx context.Context, db *database.DB) error {
+	err := db.Write(ctx, func(tx *database.Tx) error {
+		tx.Exec("UPDATE consumer_offsets SET lease_until = 0")
+		return nil
+	})
+	return db.Failure("end the leases of consumer groups", err)
 }
 
 // MovePosition queues the move of a group to a position, for its owner only; the

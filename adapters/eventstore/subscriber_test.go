@@ -3,6 +3,7 @@ package eventstore_test
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -259,5 +260,29 @@ func TestNackBringsAMessageBack(t *testing.T) {
 		}
 		t.expect(messages, 2, 3, 4)
 		t.awaitPosition(4)
+	})
+}
+
+// TestSubscriberEncodes checks that a group can get whole events, and begin behind those that are there.
+func TestSubscriberEncodes(t *testing.T) {
+	onTrail(t, func(t *trail) {
+		t.append(1)
+		encode := func(e eventlog.Recorded) ([]byte, error) {
+			return []byte(strconv.FormatInt(int64(e.Position), 10) + " " + e.Type + " " + string(e.Meta.Actor) + " " + string(e.Data)), nil
+		}
+		_, fromNow := t.member(eventstore.Subscription{Group: "late", Encode: encode, FromNow: true})
+		_, fromBeginning := t.member(eventstore.Subscription{Group: "early", Encode: encode})
+		t.append(1)
+		for messages, want := range map[<-chan *message.Message][]string{
+			fromNow:       {"3 test.decided system {}", `4 test.happened system {"n":0}`},
+			fromBeginning: {"1 test.decided system {}", `2 test.happened system {"n":0}`, "3 test.decided system {}"},
+		} {
+			for _, payload := range want {
+				m := t.receive(messages)
+				require.Equal(t, payload, strings.ReplaceAll(string(m.Payload), " \"n\": ", "\"n\":"))
+				require.Equal(t, "w", m.Metadata.Get(eventstore.MetadataWorkspace))
+				m.Ack()
+			}
+		}
 	})
 }

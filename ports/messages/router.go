@@ -20,13 +20,16 @@ type Handler struct {
 	Group      string
 	Subscriber message.Subscriber
 	Handle     message.NoPublishHandlerFunc
+	// GiveUp tells which errors put a message aside as a dead letter, at once; any other has it
+	// handled again, without end. nil puts aside whatever has failed five times.
+	GiveUp func(error) bool
 }
 
 // Topic is the name under which handlers subscribe to the log.
 const Topic = "events"
 
-// Run follows the log with all handlers until ctx ends. A message that keeps failing is
-// put aside as a dead letter after five tries, so that it cannot hold up its group.
+// Run follows the log with all handlers until ctx ends. A message that is given up is put aside
+// as a dead letter, so that it cannot hold up its group; until that is recorded the group waits.
 func Run(ctx context.Context, logger *slog.Logger, deadLetters message.Publisher, handlers ...Handler) error {
 	adapter := watermill.NewSlogLogger(logger)
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 5 * time.Second}, adapter)
@@ -34,6 +37,14 @@ func Run(ctx context.Context, logger *slog.Logger, deadLetters message.Publisher
 		return fmt.Errorf("make the message router: %w", err)
 	}
 	for _, h := range handlers {
+		if h.GiveUp != nil {
+			poison, err := middleware.PoisonQueueWithFilter(deadLetters, h.Group, h.GiveUp)
+			if err != nil {
+				return fmt.Errorf("make the poison queue of %s: %w", h.Group, err)
+			}
+			router.AddConsumerHandler(h.Group, Topic, h.Subscriber, h.Handle).AddMiddleware(poison, middleware.Recoverer)
+			continue
+		}
 		poison, err := middleware.PoisonQueue(deadLetters, h.Group)
 		if err != nil {
 			return fmt.Errorf("make the poison queue of %s: %w", h.Group, err)

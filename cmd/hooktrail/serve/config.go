@@ -36,6 +36,7 @@ type Logging struct {
 type Config struct {
 	Storage
 	Logging
+	Brokers
 	Addr                 string        `help:"Address to listen on." default:":8080" env:"HOOKTRAIL_ADDR"`
 	PublicURL            string        `help:"URL under which senders reach this server; shown in triggers. Default: http:// and the address." env:"HOOKTRAIL_PUBLIC_URL" placeholder:"URL"`
 	MetricsAddr          string        `help:"Address of a listener of its own for /metrics; empty serves it on the main one." env:"HOOKTRAIL_METRICS_ADDR" placeholder:"HOST:PORT"`
@@ -114,7 +115,7 @@ func (c *Config) Validate() error {
 	if c.DefaultRunner == "" {
 		c.DefaultRunner = agent.RunnerNone
 	}
-	problems = append(problems, c.Storage.Validate())
+	problems = append(problems, c.Storage.Validate(), c.Brokers.Validate())
 	return errors.Join(problems...)
 }
 

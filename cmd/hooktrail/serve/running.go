@@ -55,6 +55,14 @@ func followLog(lc fx.Lifecycle, config Config, db *database.DB, wake wakeUps, me
 	if !config.has(RoleWorker) {
 		return nil
 	}
+	if config.Embedded() {
+		// No other process works on this store: whoever has a lease is gone.
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := eventstore.ReleaseGroups(ctx, db); err != nil {
+			return err
+		}
+	}
 	statistics := readmodel.NewStatistics(db)
 	subscriber, err := eventstore.Subscribe(db, eventstore.Subscription{
 		Group: readmodel.StatisticsGroup, Where: readmodel.StatisticsEvents, Batch: 10_000, CountByStream: true, Linger: 200 * time.Millisecond,

@@ -88,6 +88,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			func(lc fx.Lifecycle, rejections *rejectionlog.Log) { background(lc, rejections.Run) },
 			listenForAppends,
 			followLog,
+			publish,
 			sweep,
 			work,
 			fireSchedules,
