@@ -144,8 +144,8 @@ func throughOutages(t *testing.T, s *store, service *service, b stoppable, calls
 }
 
 type loggedEvent struct {
-	ID, Stream string
-	Position   int64
+	ID, Stream, Type string
+	Position         int64
 }
 
 func loggedEvents(s *service) []loggedEvent { return all[loggedEvent](&s.client, "/api/v1/events?after=0") }
