@@ -161,8 +161,8 @@ func throughOutages(t *testing.T, s *store, service *service, b stoppable, awayA
 }
 
 type loggedEvent struct {
-	ID, Stream string
-	Position   int64
+	ID, Stream, Type string
+	Position         int64
 }
 
 func loggedEvents(s *service) []loggedEvent {
