@@ -105,15 +105,23 @@ func readTime(flag, given string) (time.Time, error) {
 	return at, nil
 }
 
-type executionsGet struct{ anExecution }
+type executionsGet struct {
+	AsOf string `help:"As it was at a time (RFC 3339) or just behind a position." placeholder:"TIME|POSITION"`
+	anExecution
+}
 
 // Help is shown with --help.
-func (executionsGet) Help() string { return example("hooktrail executions get $EXECUTION") }
+func (executionsGet) Help() string {
+	return example("hooktrail executions get $EXECUTION --as-of 2026-01-31T12:00:00Z")
+}
 
 // Run shows.
 func (c *executionsGet) Run(s *Session) error {
 	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
 		_, err := show(s, c.Format, s.printExecution, func(option hooktrail.RequestOption) (*hooktrail.Execution, error) {
+			if c.AsOf != "" {
+				return connected.Executions.GetAsOf(ctx, c.ID, c.AsOf, option)
+			}
 			return connected.Executions.Get(ctx, c.ID, option)
 		})
 		return err
