@@ -350,7 +350,7 @@ func sameJSON(a, b json.RawMessage) bool {
 }
 
 // summaries tell types of events whose names do not tell it by themselves.
-var summaries = map[string]string{
+var summaries = map[string]string{ //nolint:gosec // words about secrets are none
 	"trigger.configured":             "changed the options",
 	"trigger.rebound":                "bound to another agent",
 	"trigger.activated":              "switched on",

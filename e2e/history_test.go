@@ -23,9 +23,9 @@ func TestCLIHistory(t *testing.T) {
 		c.run(0, "triggers", "enable", trigger.ID)
 
 		told := c.run(0, "events", "history", "trigger", trigger.ID).stdout
-		require.Regexp(t, `(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  #`+strconv.Itoa(off)+` +key 'ci' \(`+key.Prefix+`…\)  switched off   is_active: +true → false$`, told)
-		require.Regexp(t, `(?m)^\S+ \S+  #\d+ +key 'bootstrap' \(htk_\w+…\)  renamed   name: +\S+ → "Second name"$`, told)
-		require.Regexp(t, `(?m) changed the options   options.rate_limit: +– → 7$`, told)
+		require.Regexp(t, `(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  #`+strconv.Itoa(off)+` +key 'ci' \(`+key.Prefix+`…\)  switched off   is_active: true → false$`, told)
+		require.Regexp(t, `(?m)^\S+ \S+  #\d+ +key 'bootstrap' \(htk_\w+…\)  renamed   name: "a trigger" → "Second name"$`, told)
+		require.Regexp(t, `(?m) changed the options   options.rate_limit: – → 7$`, told)
 		require.NotContains(t, told, trigger.Token)
 
 		diff := c.run(0, "events", "history", "trigger", trigger.ID, "--from="+strconv.Itoa(off-1), "--diff").stdout

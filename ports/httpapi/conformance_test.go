@@ -47,6 +47,7 @@ func TestConformance(t *testing.T) {
 		a.useExecutions(t)
 		a.useSubscriptions(t)
 		a.useRest(t)
+		a.checkLog(t)
 		require.Empty(t, a.contract.unseen(), "answers in the contract that no request caused")
 	})
 }
@@ -252,7 +253,7 @@ func (a *api) useRest(t *testing.T) {
 	a.must(t, 204, nil, "DELETE", "/api/v1/api-keys/"+made.ID, "")
 	a.must(t, 200, nil, "GET", "/api/v1/me", "")
 	a.must(t, 200, nil, "GET", "/api/v1/me", "", "Authorization", "Bearer "+a.APIKey)
-	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/openapi.yaml", "/docs"} {
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/openapi.yaml", "/asyncapi.json", "/docs"} {
 		a.must(t, 200, nil, "GET", path, "", as("")...)
 	}
 }

@@ -121,6 +121,7 @@ func (s *Server) routes() {
 	f.Get("/healthz", func(c *fiber.Ctx) error { return c.JSON(fiber.Map{"status": "ok"}) })
 	f.Get("/readyz", s.ready)
 	f.Get("/openapi.yaml", openAPIDocument)
+	f.Get("/asyncapi.json", asyncAPIDocument)
 	f.Get("/docs", adapt(docsPage))
 	f.Get("/docs/*", adapt(docsPage))
 	if s.config.Metrics != nil {

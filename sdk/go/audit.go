@@ -220,7 +220,7 @@ func parseLeaf(leaf []byte) (*ProvenEvent, error) {
 			return nil, errors.New("a number of the leaf has not 8 bytes")
 		}
 	}
-	number := func(field int) int64 { return int64(binary.BigEndian.Uint64(fields[field])) } //nolint:gosec // it is in two's complement
+	number := func(field int) int64 { return int64(binary.BigEndian.Uint64(fields[field])) }
 	return &ProvenEvent{
 		Position: number(1), ID: string(fields[2]), WorkspaceID: string(fields[3]), Stream: string(fields[4]), Version: number(5),
 		Type: string(fields[7]), SchemaVersion: int(number(8)), Time: time.UnixMicro(number(9)).UTC(), Actor: string(fields[10]),
