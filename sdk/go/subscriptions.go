@@ -31,8 +31,8 @@ type Subscription struct {
 	DisabledAt     *time.Time `json:"disabled_at,omitempty"`
 	DisabledCode   string     `json:"disabled_code,omitempty"`
 	DisabledReason string     `json:"disabled_reason,omitempty"`
-	// Position is that up to which all that fits has been delivered or skipped.
-	Position int64 `json:"position"`
+	// Position is that up to which all that fits has been delivered or skipped; nil in the past.
+	Position *int64 `json:"position,omitempty"`
 	// Failing is the event that holds back those behind it.
 	Failing     *Delivery `json:"failing,omitempty"`
 	LastSuccess *Delivery `json:"last_success,omitempty"`
