@@ -1147,7 +1147,7 @@ class AsyncSubscriptions(_Resource):
     async def rewind(self, subscription_id: str, *, from_: Union[str, int]) -> Envelope[Subscription]:
         """Go on with deliveries from ``"beginning"``, ``"now"`` or a position."""
         at = path("subscriptions", "{subscription_id}", "redeliver", subscription_id=subscription_id)
-        return await self._client._send(Request("POST", at, body={"from": from_}, repeatable=False))
+        return await self._client._send(Request("POST", at, body=fields({"from": from_}), repeatable=False))
 
     async def skip(self, subscription_id: str, *, event_id: Optional[str] = None) -> Envelope[Subscription]:
         """Give up the event that is failing, so that those behind it are delivered.
