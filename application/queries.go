@@ -5,10 +5,10 @@ import (
 	"strings"
 	"time"
 
+	"hooktrail/domain/apikey"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
 	"hooktrail/domain/fault"
-	"hooktrail/domain/trigger"
 )
 
 func found[V any](view V, there bool, err error, what string) (V, error) {
@@ -22,34 +22,6 @@ func found[V any](view V, there bool, err error, what string) (V, error) {
 func (app *Application) GetTrigger(ctx context.Context, caller Caller, id string) (TriggerView, error) {
 	view, there, err := app.Views.Trigger(ctx, caller.WorkspaceID, id)
 	return found(view, there, err, "trigger")
-}
-
-// Moment is a place in the past: a position, or a time when the position is 0.
-type Moment struct {
-	Position eventlog.Position
-	Time     time.Time
-}
-
-// GetTriggerAsOf shows a trigger as it was.
-func (app *Application) GetTriggerAsOf(ctx context.Context, caller Caller, id string, moment Moment) (TriggerView, error) {
-	position := moment.Position
-	if position == 0 {
-		var err error
-		if position, err = app.Store.PositionAt(ctx, moment.Time); err != nil {
-			return TriggerView{}, refusal(err)
-		}
-	}
-	if position <= 0 {
-		return TriggerView{}, fault.New(fault.NotFound, "there was no such trigger then")
-	}
-	state, err := fold[trigger.Trigger](ctx, app.Store, trigger.Codec, eventlog.Stream(eventlog.TriggerStream, id), position)
-	if err != nil {
-		return TriggerView{}, refusal(err)
-	}
-	if state.Version == 0 || state.WorkspaceID != caller.WorkspaceID {
-		return TriggerView{}, fault.New(fault.NotFound, "there was no such trigger then")
-	}
-	return NewTriggerView(state, nil, app.config.PublicURL), nil
 }
 
 // ListTriggers shows triggers, the newest first.
@@ -74,6 +46,13 @@ func (app *Application) ListAgents(ctx context.Context, caller Caller, f AgentFi
 func (app *Application) ListAPIKeys(ctx context.Context, caller Caller, p Paging) (Page[APIKeyView], error) {
 	page, err := app.Views.APIKeys(ctx, caller.WorkspaceID, p)
 	return page, refusal(err)
+}
+
+// GetAPIKey shows an API key that is not revoked.
+func (app *Application) GetAPIKey(ctx context.Context, caller Caller, id string) (APIKeyView, error) {
+	key, err := fold[apikey.APIKey](ctx, app.Store, apikey.Codec, eventlog.Stream(eventlog.APIKeyStream, id), 0)
+	there := key.Version > 0 && !key.Revoked && key.WorkspaceID == caller.WorkspaceID
+	return found(NewAPIKeyView(key), there, err, "API key")
 }
 
 // ListExecutions shows executions, the newest first.

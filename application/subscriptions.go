@@ -19,12 +19,15 @@ import (
 	"hooktrail/domain/trigger"
 )
 
+// Codecs are those of all events that there are.
+var Codecs = []*eventlog.Codec{trigger.Codec, agent.Codec, execution.Codec, apikey.Codec, subscription.Codec}
+
 // EventTypes lists the types of all events that there are, in order.
 var EventTypes = eventTypes()
 
 func eventTypes() []string {
 	var names []string
-	for _, codec := range []*eventlog.Codec{trigger.Codec, agent.Codec, execution.Codec, apikey.Codec, subscription.Codec} {
+	for _, codec := range Codecs {
 		names = slices.AppendSeq(names, maps.Keys(codec.Names()))
 	}
 	slices.Sort(names)

@@ -90,13 +90,14 @@ type APIKeyView struct {
 	ExpiresAt   *time.Time     `json:"expires_at,omitempty"`
 	CreatedByID string         `json:"created_by_id,omitempty"`
 	CreatedAt   time.Time      `json:"created_at"`
+	Revoked     bool           `json:"revoked,omitempty"` // only in a view of the past
 }
 
 // NewAPIKeyView shows an API key.
 func NewAPIKeyView(k apikey.APIKey) APIKeyView {
 	return APIKeyView{
 		ID: k.ID, WorkspaceID: k.WorkspaceID, Name: k.Name, Prefix: k.Prefix, Scopes: k.Scopes, ExpiresAt: k.ExpiresAt,
-		CreatedByID: k.CreatedByID, CreatedAt: k.CreatedAt,
+		CreatedByID: k.CreatedByID, CreatedAt: k.CreatedAt, Revoked: k.Revoked,
 	}
 }
 

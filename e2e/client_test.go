@@ -177,6 +177,14 @@ func (c *client) awaitExecution(id, status string) executionData {
 	return last
 }
 
+// awaitCheckpoint waits for the first checkpoint of a log.
+func (c *client) awaitCheckpoint() {
+	c.tb.Helper()
+	eventually(c.tb, func() bool {
+		return c.send(http.MethodGet, "/api/v1/audit/checkpoint", "", "X-API-Key", c.key).status == http.StatusOK
+	}, "no checkpoint is made")
+}
+
 // awaitIdle waits until no execution is pending or running.
 func (c *client) awaitIdle() {
 	c.tb.Helper()

@@ -26,6 +26,7 @@ func TestGoSDK(t *testing.T) {
 	require.NotEmpty(t, files)
 	eachStore(t, func(t *testing.T, s *store) {
 		service := s.serve(t, noLimit)
+		service.awaitCheckpoint()
 		for _, file := range files {
 			for _, scenario := range readScenarios(t, file) {
 				t.Run(strings.TrimSuffix(filepath.Base(file), ".json")+"/"+scenario.Name, func(t *testing.T) {
@@ -186,6 +187,46 @@ func (a triggerArguments) filter() hooktrail.ListTriggers {
 	return hooktrail.ListTriggers{AgentID: a.AgentID, IsActive: a.IsActive, Name: a.Name, ListOptions: a.options()}
 }
 
+// ofPast is a time as text, or a position as a number.
+type ofPast struct {
+	AsOf any `json:"as_of"`
+}
+
+func momentText(moment any) string {
+	if position, isNumber := moment.(float64); isNumber {
+		return strconv.FormatInt(int64(position), 10)
+	}
+	text, _ := moment.(string)
+	return text
+}
+
+type rangeArguments struct {
+	From, To any
+	Limit    int
+}
+
+func (a rangeArguments) read() hooktrail.HistoryRange {
+	return hooktrail.HistoryRange{From: momentText(a.From), To: momentText(a.To), Limit: a.Limit}
+}
+
+type ofSubscription struct {
+	SubscriptionID string `json:"subscription_id"`
+}
+
+type eventOfSubscription struct {
+	ofSubscription
+	EventID string `json:"event_id"`
+}
+
+type subscriptionArguments struct {
+	IsActive *bool `json:"is_active"`
+	listArguments
+}
+
+func (a subscriptionArguments) filter() hooktrail.ListSubscriptions {
+	return hooktrail.ListSubscriptions{IsActive: a.IsActive, ListOptions: a.options()}
+}
+
 type agentArguments struct {
 	Name string
 	listArguments
@@ -269,8 +310,22 @@ var goCalls = map[string]goCall{
 	"agents.list_all": other(func(ctx context.Context, c *hooktrail.Client, a agentArguments) (any, error) {
 		return items(c.Agents.All(ctx, a.filter()), 0)
 	}),
-	"agents.get": single(func(ctx context.Context, c *hooktrail.Client, a ofAgent, o hooktrail.RequestOption) (*hooktrail.Agent, error) {
+	"agents.get": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofAgent
+		ofPast
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.Agent, error) {
+		if a.AsOf != nil {
+			return c.Agents.GetAsOf(ctx, a.AgentID, momentText(a.AsOf), o)
+		}
 		return c.Agents.Get(ctx, a.AgentID, o)
+	}),
+	"agents.history": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofAgent
+		rangeArguments
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.History, error) {
+		return c.Agents.History(ctx, a.AgentID, a.read(), o)
 	}),
 	"agents.update": single(func(ctx context.Context, c *hooktrail.Client, a struct {
 		ofAgent
@@ -301,16 +356,20 @@ var goCalls = map[string]goCall{
 	}),
 	"webhook_triggers.get": single(func(ctx context.Context, c *hooktrail.Client, a struct {
 		ofTrigger
-		AsOf any `json:"as_of"`
+		ofPast
 	}, o hooktrail.RequestOption,
 	) (*hooktrail.Trigger, error) {
-		switch moment := a.AsOf.(type) {
-		case string:
-			return c.WebhookTriggers.GetAsOf(ctx, a.TriggerID, moment, o)
-		case float64:
-			return c.WebhookTriggers.GetAsOf(ctx, a.TriggerID, strconv.FormatInt(int64(moment), 10), o)
+		if a.AsOf != nil {
+			return c.WebhookTriggers.GetAsOf(ctx, a.TriggerID, momentText(a.AsOf), o)
 		}
 		return c.WebhookTriggers.Get(ctx, a.TriggerID, o)
+	}),
+	"webhook_triggers.history": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofTrigger
+		rangeArguments
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.History, error) {
+		return c.WebhookTriggers.History(ctx, a.TriggerID, a.read(), o)
 	}),
 	"webhook_triggers.update": single(func(ctx context.Context, c *hooktrail.Client, a struct {
 		ofTrigger
@@ -376,8 +435,25 @@ var goCalls = map[string]goCall{
 		}
 		return items(c.Executions.All(ctx, filter), 0)
 	}),
-	"executions.get": single(func(ctx context.Context, c *hooktrail.Client, a ofExecution, o hooktrail.RequestOption) (*hooktrail.Execution, error) {
+	"executions.get": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofExecution
+		ofPast
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.Execution, error) {
+		if a.AsOf != nil {
+			return c.Executions.GetAsOf(ctx, a.ExecutionID, momentText(a.AsOf), o)
+		}
 		return c.Executions.Get(ctx, a.ExecutionID, o)
+	}),
+	"executions.history": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofExecution
+		rangeArguments
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.History, error) {
+		return c.Executions.History(ctx, a.ExecutionID, a.read(), o)
+	}),
+	"executions.received": single(func(ctx context.Context, c *hooktrail.Client, a ofExecution, o hooktrail.RequestOption) (*hooktrail.Received, error) {
+		return c.Executions.Received(ctx, a.ExecutionID, o)
 	}),
 	"executions.cancel": single(func(ctx context.Context, c *hooktrail.Client, a struct {
 		ofExecution
@@ -440,9 +516,102 @@ var goCalls = map[string]goCall{
 	"api_keys.list_all": other(func(ctx context.Context, c *hooktrail.Client, a listArguments) (any, error) {
 		return items(c.APIKeys.All(ctx, hooktrail.ListAPIKeys{ListOptions: a.options()}), 0)
 	}),
+	"api_keys.get": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofKey
+		ofPast
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.APIKey, error) {
+		if a.AsOf != nil {
+			return c.APIKeys.GetAsOf(ctx, a.APIKeyID, momentText(a.AsOf), o)
+		}
+		return c.APIKeys.Get(ctx, a.APIKeyID, o)
+	}),
+	"api_keys.history": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofKey
+		rangeArguments
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.History, error) {
+		return c.APIKeys.History(ctx, a.APIKeyID, a.read(), o)
+	}),
 	"api_keys.delete": other(func(ctx context.Context, c *hooktrail.Client, a ofKey) (any, error) {
 		return nil, c.APIKeys.Delete(ctx, a.APIKeyID)
 	}),
+	"subscriptions.create": single(func(ctx context.Context, c *hooktrail.Client, a hooktrail.CreateSubscription, o hooktrail.RequestOption) (*hooktrail.IssuedSubscription, error) {
+		return c.Subscriptions.Create(ctx, a, o)
+	}),
+	"subscriptions.list": other(func(ctx context.Context, c *hooktrail.Client, a subscriptionArguments) (any, error) {
+		return c.Subscriptions.List(ctx, a.filter())
+	}),
+	"subscriptions.list_all": other(func(ctx context.Context, c *hooktrail.Client, a subscriptionArguments) (any, error) {
+		return items(c.Subscriptions.All(ctx, a.filter()), 0)
+	}),
+	"subscriptions.get": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofSubscription
+		ofPast
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.Subscription, error) {
+		if a.AsOf != nil {
+			return c.Subscriptions.GetAsOf(ctx, a.SubscriptionID, momentText(a.AsOf), o)
+		}
+		return c.Subscriptions.Get(ctx, a.SubscriptionID, o)
+	}),
+	"subscriptions.update": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofSubscription
+		hooktrail.UpdateSubscription
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.Subscription, error) {
+		return c.Subscriptions.Update(ctx, a.SubscriptionID, a.UpdateSubscription, o)
+	}),
+	"subscriptions.pause": single(func(ctx context.Context, c *hooktrail.Client, a ofSubscription, o hooktrail.RequestOption) (*hooktrail.Subscription, error) {
+		return c.Subscriptions.Pause(ctx, a.SubscriptionID, o)
+	}),
+	"subscriptions.resume": single(func(ctx context.Context, c *hooktrail.Client, a ofSubscription, o hooktrail.RequestOption) (*hooktrail.Subscription, error) {
+		return c.Subscriptions.Resume(ctx, a.SubscriptionID, o)
+	}),
+	"subscriptions.delete": other(func(ctx context.Context, c *hooktrail.Client, a ofSubscription) (any, error) {
+		return nil, c.Subscriptions.Delete(ctx, a.SubscriptionID)
+	}),
+	"subscriptions.rotate_secret": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofSubscription
+		hooktrail.RotateToken
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.IssuedSubscription, error) {
+		return c.Subscriptions.RotateSecret(ctx, a.SubscriptionID, a.RotateToken, o)
+	}),
+	"subscriptions.deliveries": other(func(ctx context.Context, c *hooktrail.Client, a ofSubscription) (any, error) {
+		return c.Subscriptions.Deliveries(ctx, a.SubscriptionID)
+	}),
+	"subscriptions.redeliver": single(func(ctx context.Context, c *hooktrail.Client, a eventOfSubscription, o hooktrail.RequestOption) (*hooktrail.RedeliveredSubscription, error) {
+		return c.Subscriptions.Redeliver(ctx, a.SubscriptionID, a.EventID, o)
+	}),
+	"subscriptions.rewind": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofSubscription
+		From any
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.Subscription, error) {
+		return c.Subscriptions.Rewind(ctx, a.SubscriptionID, momentText(a.From), o)
+	}),
+	"subscriptions.skip": single(func(ctx context.Context, c *hooktrail.Client, a eventOfSubscription, o hooktrail.RequestOption) (*hooktrail.Subscription, error) {
+		return c.Subscriptions.Skip(ctx, a.SubscriptionID, a.EventID, o)
+	}),
+	"subscriptions.history": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		ofSubscription
+		rangeArguments
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.History, error) {
+		return c.Subscriptions.History(ctx, a.SubscriptionID, a.read(), o)
+	}),
+
+	"audit.checkpoint": single(func(ctx context.Context, c *hooktrail.Client, _ nothing, o hooktrail.RequestOption) (*hooktrail.Checkpoint, error) {
+		return c.Audit.Checkpoint(ctx, o)
+	}),
+	"audit.receipt": single(func(ctx context.Context, c *hooktrail.Client, a struct {
+		EventID string `json:"event_id"`
+	}, o hooktrail.RequestOption,
+	) (*hooktrail.Receipt, error) {
+		return c.Audit.Receipt(ctx, a.EventID, o)
+	}),
+
 	"me": single(func(ctx context.Context, c *hooktrail.Client, _ nothing, o hooktrail.RequestOption) (*hooktrail.Me, error) {
 		return c.Me(ctx, o)
 	}),

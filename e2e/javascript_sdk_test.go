@@ -110,6 +110,7 @@ func TestJavaScriptScenarios(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store) {
 		library := javascriptSDK(t)
 		service := s.serve(t, noLimit)
+		service.awaitCheckpoint()
 		for _, how := range []string{"esm", "cjs"} {
 			ran := program(t, environment{"HOOKTRAIL_URL": service.base, "HOOKTRAIL_API_KEY": s.key}, "",
 				"node", filepath.Join(library.installed, "play.mjs"), how, scenarios)

@@ -184,6 +184,7 @@ func TestPythonSDKScenarios(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store) {
 		sdk := installedPythonSDK(t)
 		service := s.serve(t, noLimit)
+		service.awaitCheckpoint()
 		files, err := filepath.Glob(filepath.Join(absolute(t, scenariosDir), "*.json"))
 		require.NoError(t, err)
 		require.NotEmpty(t, files)

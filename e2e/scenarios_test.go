@@ -57,6 +57,7 @@ func TestScenarios(t *testing.T) {
 	require.NotEmpty(t, files)
 	eachStore(t, func(t *testing.T, s *store) {
 		service := s.serve(t, noLimit)
+		service.awaitCheckpoint()
 		contract := contractOf(t, &service.client)
 		called := map[string]bool{}
 		for _, file := range files {
@@ -132,6 +133,28 @@ var operations = map[string]struct{ method, path string }{
 	"api_keys.list":   {http.MethodGet, "/api/v1/api-keys"},
 	"api_keys.delete": {http.MethodDelete, "/api/v1/api-keys/{api_key_id}"},
 
+	"agents.history":           {http.MethodGet, "/api/v1/agents/{agent_id}/history"},
+	"webhook_triggers.history": {http.MethodGet, "/api/v1/webhook-triggers/{trigger_id}/history"},
+	"executions.history":       {http.MethodGet, "/api/v1/executions/{execution_id}/history"},
+	"executions.received":      {http.MethodGet, "/api/v1/executions/{execution_id}/received"},
+	"api_keys.get":             {http.MethodGet, "/api/v1/api-keys/{api_key_id}"},
+	"api_keys.history":         {http.MethodGet, "/api/v1/api-keys/{api_key_id}/history"},
+
+	"subscriptions.create":        {http.MethodPost, "/api/v1/subscriptions"},
+	"subscriptions.list":          {http.MethodGet, "/api/v1/subscriptions"},
+	"subscriptions.get":           {http.MethodGet, "/api/v1/subscriptions/{subscription_id}"},
+	"subscriptions.update":        {http.MethodPatch, "/api/v1/subscriptions/{subscription_id}"},
+	"subscriptions.delete":        {http.MethodDelete, "/api/v1/subscriptions/{subscription_id}"},
+	"subscriptions.rotate_secret": {http.MethodPost, "/api/v1/subscriptions/{subscription_id}/rotate-secret"},
+	"subscriptions.deliveries":    {http.MethodGet, "/api/v1/subscriptions/{subscription_id}/deliveries"},
+	"subscriptions.redeliver":     {http.MethodPost, "/api/v1/subscriptions/{subscription_id}/redeliver"},
+	"subscriptions.rewind":        {http.MethodPost, "/api/v1/subscriptions/{subscription_id}/redeliver"},
+	"subscriptions.skip":          {http.MethodPost, "/api/v1/subscriptions/{subscription_id}/skip"},
+	"subscriptions.history":       {http.MethodGet, "/api/v1/subscriptions/{subscription_id}/history"},
+
+	"audit.checkpoint": {http.MethodGet, "/api/v1/audit/checkpoint"},
+	"audit.receipt":    {http.MethodGet, "/api/v1/events/{event_id}/proof"},
+
 	"me": {http.MethodGet, "/api/v1/me"},
 }
 
@@ -143,7 +166,12 @@ func composed() map[string]func(p *player, key string, with map[string]any) outc
 			return value(sign(text(with, "secret"), text(with, "body")))
 		},
 	}
-	for _, resource := range []string{"agents", "webhook_triggers", "executions", "events", "rejections", "api_keys"} {
+	for method, active := range map[string]bool{"subscriptions.pause": false, "subscriptions.resume": true} {
+		methods[method] = func(p *player, key string, with map[string]any) outcome {
+			return p.call("subscriptions.update", key, map[string]any{"subscription_id": with["subscription_id"], "is_active": active})
+		}
+	}
+	for _, resource := range []string{"agents", "webhook_triggers", "executions", "events", "rejections", "api_keys", "subscriptions"} {
 		methods[resource+".list_all"] = func(p *player, key string, with map[string]any) outcome { return p.listAll(resource, key, with) }
 	}
 	return methods

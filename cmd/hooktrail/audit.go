@@ -17,6 +17,7 @@ import (
 
 type auditCommand struct {
 	Verify        auditVerifyCommand     `cmd:"" help:"Hold the whole log against its hashes and signed checkpoints."`
+	Receipt       client.AuditReceipt    `cmd:"" help:"Get the proof that an event is in the log, from the server."`
 	VerifyReceipt verifyReceiptCommand   `cmd:"" help:"Check the receipt of an event."`
 	Checkpoint    auditCheckpointCommand `cmd:"" help:"Print the latest signed checkpoint."`
 	Key           auditKeyCommand        `cmd:"" help:"Print the key that checkpoints are verified with."`
@@ -24,7 +25,7 @@ type auditCommand struct {
 
 // Help is shown with --help.
 func (*auditCommand) Help() string {
-	return "These commands work on the database; the service may run meanwhile.\n\n" +
+	return "These commands work on the database, but for receipt; the service may run meanwhile.\n\n" +
 		example("hooktrail audit key | tee audit.key", "hooktrail audit checkpoint | tee -a checkpoints.txt", "hooktrail audit verify --checkpoint checkpoints.txt")
 }
 

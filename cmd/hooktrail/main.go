@@ -26,16 +26,17 @@ type commandLine struct {
 	Projections projectionsCommand `cmd:"" group:"server" help:"Manage the read models."`
 	Audit       auditCommand       `cmd:"" group:"server" help:"Prove that the event log was not changed."`
 
-	Triggers   client.Triggers   `cmd:"" group:"client" help:"Manage triggers."`
-	Agents     client.Agents     `cmd:"" group:"client" help:"Manage and run agents."`
-	Executions client.Executions `cmd:"" group:"client" help:"Follow, cancel and retry executions."`
-	Events     client.Events     `cmd:"" group:"client" help:"Read, follow and export the log."`
-	Rejections client.Rejections `cmd:"" group:"client" help:"List refused webhook calls."`
-	Keys       keysCommand       `cmd:"" group:"client" help:"Manage API keys and the master key."`
-	Fire       client.Fire       `cmd:"" group:"client" help:"Sign and send a webhook call."`
-	Whoami     client.Whoami     `cmd:"" group:"client" help:"Show the API key in use and what it may do."`
-	Profiles   client.Profiles   `cmd:"" group:"client" help:"Keep servers and keys by name."`
-	Completion completionCommand `cmd:"" group:"client" help:"Print a script for the completion of a shell."`
+	Triggers      client.Triggers      `cmd:"" group:"client" help:"Manage triggers."`
+	Agents        client.Agents        `cmd:"" group:"client" help:"Manage and run agents."`
+	Executions    client.Executions    `cmd:"" group:"client" help:"Follow, cancel and retry executions."`
+	Events        client.Events        `cmd:"" group:"client" help:"Read, follow and export the log."`
+	Subscriptions client.Subscriptions `cmd:"" group:"client" help:"Have events posted to services of yours."`
+	Rejections    client.Rejections    `cmd:"" group:"client" help:"List refused webhook calls."`
+	Keys          keysCommand          `cmd:"" group:"client" help:"Manage API keys and the master key."`
+	Fire          client.Fire          `cmd:"" group:"client" help:"Sign and send a webhook call."`
+	Whoami        client.Whoami        `cmd:"" group:"client" help:"Show the API key in use and what it may do."`
+	Profiles      client.Profiles      `cmd:"" group:"client" help:"Keep servers and keys by name."`
+	Completion    completionCommand    `cmd:"" group:"client" help:"Print a script for the completion of a shell."`
 }
 
 // Help is shown with --help.

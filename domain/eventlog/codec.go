@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 )
 
 // Event is a fact of one aggregate, as its package declares it.
@@ -128,6 +130,31 @@ func (c *Codec) Decode(recorded Recorded) (Event, error) {
 		return nil, fmt.Errorf("decode %s at position %d: %w", recorded.Type, recorded.Position, err)
 	}
 	return event, nil
+}
+
+// Declared is an event type as its package declares it.
+type Declared struct {
+	Name   string
+	Schema int // the current version
+	Fact   bool
+	Go     reflect.Type
+	// Since is the first version from which on data of any version has the form of Go: later ones have
+	// only got fields that may be absent.
+	Since int
+}
+
+// Types lists what is declared, by name.
+func (c *Codec) Types() []Declared {
+	types := make([]Declared, 0, len(c.byName))
+	for _, t := range c.byName {
+		d := Declared{Name: t.name, Schema: t.schema, Fact: t.fact, Go: t.goType, Since: t.schema}
+		for d.Since > 1 && reflect.ValueOf(t.upcasts[d.Since-2]).Pointer() == reflect.ValueOf(Unchanged).Pointer() {
+			d.Since--
+		}
+		types = append(types, d)
+	}
+	slices.SortFunc(types, func(a, b Declared) int { return strings.Compare(a.Name, b.Name) })
+	return types
 }
 
 // Names lists the stored names with their current schema versions.

@@ -40,13 +40,7 @@ func (s *Server) listAgents(c *fiber.Ctx) error {
 }
 
 func (s *Server) getAgent(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf()
-	defer cancel()
-	view, err := s.app.GetAgent(ctx, callerOf(c), c.Params("id"))
-	if err != nil {
-		return err
-	}
-	return versioned(c, fiber.StatusOK, view, view.Version, nil)
+	return getOrPast(s, c, s.app.GetAgentAsOf, s.app.GetAgent, func(view application.AgentView) (any, int64) { return view, view.Version })
 }
 
 func (s *Server) updateAgent(c *fiber.Ctx) error {

@@ -35,6 +35,10 @@ func (s *Server) listAPIKeys(c *fiber.Ctx) error {
 	return list(c, page, p)
 }
 
+func (s *Server) getAPIKey(c *fiber.Ctx) error {
+	return getOrPast(s, c, s.app.GetAPIKeyAsOf, s.app.GetAPIKey, unversioned)
+}
+
 func (s *Server) revokeAPIKey(c *fiber.Ctx) error {
 	ctx, cancel := s.contextOf()
 	defer cancel()

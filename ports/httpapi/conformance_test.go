@@ -47,6 +47,7 @@ func TestConformance(t *testing.T) {
 		a.useExecutions(t)
 		a.useSubscriptions(t)
 		a.useRest(t)
+		a.checkLog(t)
 		require.Empty(t, a.contract.unseen(), "answers in the contract that no request caused")
 	})
 }
@@ -137,6 +138,7 @@ func (a *api) useTriggers(t *testing.T, path string) {
 	a.must(t, 200, nil, "GET", one+"/events?limit=2&type=trigger.renamed&after=0", "")
 	a.must(t, 200, nil, "POST", one+"/test", `{"payload": {"a": 1}, "headers": {"X-GitHub-Event": "push"}, "options": {"filter": "payload.a > 1"}}`)
 	a.must(t, 200, nil, "POST", one+"/test", `{"since": "2020-01-01T00:00:00Z", "limit": 5}`)
+	a.must(t, 200, nil, "GET", one+"/history?from=1&to="+number(a.head(t))+"&limit=3", "")
 	a.must(t, 412, nil, "DELETE", one, "", "If-Match", `"1"`)
 	a.must(t, 204, nil, "DELETE", one, "", "If-Match", "*")
 }
@@ -155,6 +157,8 @@ func (a *api) useAgents(t *testing.T) {
 	a.must(t, 200, nil, "PATCH", one, `{"name": "B", "runner": {"kind": "echo"}, "input_schema": null}`, "If-Match", `"1"`)
 	a.must(t, 412, nil, "DELETE", one, "", "If-Match", `"1"`)
 	a.must(t, 204, nil, "DELETE", one, "", "If-Match", `"2"`)
+	a.must(t, 200, nil, "GET", one+"?as_of="+number(a.head(t)), "")
+	a.must(t, 200, nil, "GET", one+"/history", "")
 }
 
 func (a *api) useExecutions(t *testing.T) {
@@ -164,6 +168,8 @@ func (a *api) useExecutions(t *testing.T) {
 	a.must(t, 201, &done, "POST", "/api/v1/agents/"+agent+"/execute", `{"input": {"a": 1}, "sync": true, "session_id": "s", "user_id": "u", "metadata": {"k": "v"}}`)
 	a.must(t, 200, nil, "GET", "/api/v1/executions?status=completed&session_id=s&agent_id="+agent, "")
 	a.must(t, 200, nil, "GET", "/api/v1/executions/"+done.ID, "")
+	a.must(t, 200, nil, "GET", "/api/v1/executions/"+done.ID+"?as_of="+number(a.head(t)), "")
+	a.must(t, 200, nil, "GET", "/api/v1/executions/"+done.ID+"/history", "")
 	a.must(t, 201, nil, "POST", "/api/v1/executions/"+done.ID+"/retry", "")
 	called := a.accepted(t, a.trigger(t, agent, "").Token, `{"a": 1}`)
 	a.must(t, 200, nil, "GET", "/api/v1/executions/"+called+"/received", "")
@@ -222,6 +228,8 @@ func (a *api) useSubscriptions(t *testing.T) {
 	require.Equal(t, "skipped", listed[0].Status)
 	a.must(t, 400, nil, "POST", path+"/"+refused.ID+"/skip", "")
 	a.must(t, 204, nil, "DELETE", path+"/"+refused.ID, "")
+	a.must(t, 200, nil, "GET", path+"/"+refused.ID+"?as_of="+number(a.head(t)), "")
+	a.must(t, 200, nil, "GET", path+"/"+refused.ID+"/history", "")
 	a.must(t, 204, nil, "DELETE", one, "")
 }
 
@@ -239,11 +247,13 @@ func (a *api) useRest(t *testing.T) {
 	a.must(t, 200, nil, "GET", "/api/v1/audit/checkpoint", "")
 	var made resource
 	a.must(t, 201, &made, "POST", "/api/v1/api-keys", `{"name": "K", "scopes": ["admin"], "expires_at": "2100-01-01T00:00:00Z"}`)
+	a.must(t, 200, nil, "GET", "/api/v1/api-keys/"+made.ID, "")
+	a.must(t, 200, nil, "GET", "/api/v1/api-keys/"+made.ID+"/history", "")
 	a.must(t, 200, nil, "GET", "/api/v1/api-keys?limit=1", "")
 	a.must(t, 204, nil, "DELETE", "/api/v1/api-keys/"+made.ID, "")
 	a.must(t, 200, nil, "GET", "/api/v1/me", "")
 	a.must(t, 200, nil, "GET", "/api/v1/me", "", "Authorization", "Bearer "+a.APIKey)
-	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/openapi.yaml", "/docs"} {
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/openapi.yaml", "/asyncapi.json", "/docs"} {
 		a.must(t, 200, nil, "GET", path, "", as("")...)
 	}
 }

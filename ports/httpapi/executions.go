@@ -35,13 +35,7 @@ func (s *Server) listExecutions(c *fiber.Ctx) error {
 }
 
 func (s *Server) getExecution(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf()
-	defer cancel()
-	view, err := s.app.GetExecution(ctx, callerOf(c), c.Params("id"))
-	if err != nil {
-		return err
-	}
-	return data(c, fiber.StatusOK, view, nil)
+	return getOrPast(s, c, s.app.GetExecutionAsOf, s.app.GetExecution, unversioned)
 }
 
 func (s *Server) cancelExecution(c *fiber.Ctx) error {

@@ -53,7 +53,10 @@ func TestWorkspacesAreApart(t *testing.T) {
 				require.Equal(t, refusalOf(t, absent).Error, refusalOf(t, there).Error, "%s %s", method, path)
 			}
 		}
-		a.must(t, 404, nil, "GET", triggers+"/"+made.ID+"?as_of="+number(a.head(t)), "", stranger...)
+		for _, path := range []string{triggers, agents, executions, apiKeys, subscriptions} {
+			a.must(t, 200, nil, "GET", path+"/"+own[path]+"?as_of="+number(a.head(t)), "")
+			a.must(t, 404, nil, "GET", path+"/"+own[path]+"?as_of="+number(a.head(t)), "", stranger...)
+		}
 		refused := refusalOf(t, a.must(t, 400, nil, "POST", triggers, `{"agent_id": "`+known["agent"]+`", "name": "A"}`, stranger...))
 		require.Equal(t, map[string]string{"agent_id": "names no agent of this workspace"}, refused.Error.Details)
 
@@ -111,7 +114,7 @@ func TestSecretsAreShownOnce(t *testing.T) {
 			}
 			see("POST", "/api/v1/webhook/trigger", `{}`, "Authorization", "Bearer "+token, "X-Webhook-Signature", "sha256=00")
 		}
-		for _, path := range []string{triggers, one, one + "/events", one + "?as_of=" + number(a.head(t)), agents, agents + "/" + remote.ID, apiKeys, executions, subscriptions, subscriptions + "/" + told.ID, subscriptions + "/" + told.ID + "/deliveries", "/api/v1/events?after=0&limit=100", "/api/v1/me", "/metrics"} {
+		for _, path := range []string{triggers, one, one + "/events", one + "?as_of=" + number(a.head(t)), one + "/history", agents, agents + "/" + remote.ID, agents + "/" + remote.ID + "/history", apiKeys, executions, subscriptions, subscriptions + "/" + told.ID, subscriptions + "/" + told.ID + "/deliveries", subscriptions + "/" + told.ID + "/history", "/api/v1/events?after=0&limit=100", "/api/v1/me", "/metrics"} {
 			see("GET", path, "")
 		}
 		see("PATCH", one, `{"name": "B", "is_active": true}`)

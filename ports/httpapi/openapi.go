@@ -13,6 +13,17 @@ import (
 //go:embed openapi.yaml
 var OpenAPI []byte
 
+// AsyncAPI is the contract of the events. It is made from the types in which they are declared.
+//
+//go:generate go run hooktrail/internal/asyncapi/write
+//go:embed asyncapi.json
+var AsyncAPI []byte
+
+func asyncAPIDocument(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	return c.Send(AsyncAPI)
+}
+
 func openAPIDocument(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderContentType, "application/yaml; charset=utf-8")
 	return c.Send(OpenAPI)

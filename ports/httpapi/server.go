@@ -20,6 +20,7 @@ import (
 
 	"hooktrail/application"
 	"hooktrail/domain/apikey"
+	"hooktrail/domain/eventlog"
 )
 
 // Config is what the operator decides about the listener.
@@ -120,6 +121,7 @@ func (s *Server) routes() {
 	f.Get("/healthz", func(c *fiber.Ctx) error { return c.JSON(fiber.Map{"status": "ok"}) })
 	f.Get("/readyz", s.ready)
 	f.Get("/openapi.yaml", openAPIDocument)
+	f.Get("/asyncapi.json", asyncAPIDocument)
 	f.Get("/docs", adapt(docsPage))
 	f.Get("/docs/*", adapt(docsPage))
 	if s.config.Metrics != nil {
@@ -144,17 +146,20 @@ func (s *Server) routes() {
 		f.Post(triggers+"/:id/run", s.need(apikey.TriggersWrite), s.runTrigger)
 		f.Post(triggers+"/:id/test", s.need(apikey.TriggersWrite), s.testTrigger)
 		f.Get(triggers+"/:id/events", s.need(apikey.EventsRead), s.listTriggerEvents)
+		f.Get(triggers+"/:id/history", s.need(apikey.EventsRead), s.history(eventlog.TriggerStream))
 	}
 
 	f.Post("/api/v1/agents", s.need(apikey.AgentsWrite), s.createAgent)
 	f.Get("/api/v1/agents", s.need(apikey.AgentsRead), s.listAgents)
 	f.Get("/api/v1/agents/:id", s.need(apikey.AgentsRead), s.getAgent)
+	f.Get("/api/v1/agents/:id/history", s.need(apikey.EventsRead), s.history(eventlog.AgentStream))
 	f.Patch("/api/v1/agents/:id", s.need(apikey.AgentsWrite), s.updateAgent)
 	f.Delete("/api/v1/agents/:id", s.need(apikey.AgentsWrite), s.archiveAgent)
 	f.Post("/api/v1/agents/:id/execute", s.need(apikey.AgentsExecute), s.executeAgent)
 
 	f.Get("/api/v1/executions", s.need(apikey.ExecutionsRead), s.listExecutions)
 	f.Get("/api/v1/executions/:id", s.need(apikey.ExecutionsRead), s.getExecution)
+	f.Get("/api/v1/executions/:id/history", s.need(apikey.EventsRead), s.history(eventlog.ExecutionStream))
 	f.Get("/api/v1/executions/:id/received", s.need(apikey.ExecutionsRead), s.getReceived)
 	f.Post("/api/v1/executions/:id/cancel", s.need(apikey.ExecutionsWrite), s.cancelExecution)
 	f.Post("/api/v1/executions/:id/retry", s.need(apikey.ExecutionsWrite), s.retryExecution)
@@ -170,6 +175,7 @@ func (s *Server) routes() {
 	f.Post(subscriptions, s.need(apikey.Admin), s.createSubscription)
 	f.Get(subscriptions, s.need(apikey.EventsRead), s.listSubscriptions)
 	f.Get(subscriptions+"/:id", s.need(apikey.EventsRead), s.getSubscription)
+	f.Get(subscriptions+"/:id/history", s.need(apikey.EventsRead), s.history(eventlog.SubscriptionStream))
 	f.Patch(subscriptions+"/:id", s.need(apikey.Admin), s.updateSubscription)
 	f.Delete(subscriptions+"/:id", s.need(apikey.Admin), s.deleteSubscription)
 	f.Post(subscriptions+"/:id/rotate-secret", s.need(apikey.Admin), s.rotateSubscriptionSecret)
@@ -179,6 +185,8 @@ func (s *Server) routes() {
 
 	f.Post("/api/v1/api-keys", s.need(apikey.Admin), s.createAPIKey)
 	f.Get("/api/v1/api-keys", s.need(apikey.Admin), s.listAPIKeys)
+	f.Get("/api/v1/api-keys/:id", s.need(apikey.Admin), s.getAPIKey)
+	f.Get("/api/v1/api-keys/:id/history", s.need(apikey.Admin), s.history(eventlog.APIKeyStream))
 	f.Delete("/api/v1/api-keys/:id", s.need(apikey.Admin), s.revokeAPIKey)
 	f.Get("/api/v1/me", s.need(""), s.me)
 }

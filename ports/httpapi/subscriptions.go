@@ -45,13 +45,7 @@ func (s *Server) listSubscriptions(c *fiber.Ctx) error {
 }
 
 func (s *Server) getSubscription(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf()
-	defer cancel()
-	view, err := s.app.GetSubscription(ctx, callerOf(c), c.Params("id"))
-	if err != nil {
-		return err
-	}
-	return versioned(c, fiber.StatusOK, view, view.Version, nil)
+	return getOrPast(s, c, s.app.GetSubscriptionAsOf, s.app.GetSubscription, func(view application.SubscriptionView) (any, int64) { return view, view.Version })
 }
 
 func (s *Server) updateSubscription(c *fiber.Ctx) error {

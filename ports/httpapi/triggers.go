@@ -3,7 +3,6 @@ package httpapi
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -122,35 +121,9 @@ func (s *Server) listTriggers(c *fiber.Ctx) error {
 }
 
 func (s *Server) getTrigger(c *fiber.Ctx) error {
-	ctx, cancel := s.contextOf()
-	defer cancel()
-	if text := c.Query("as_of"); text != "" {
-		when, err := asOf(text)
-		if err != nil {
-			return err
-		}
-		view, err := s.app.GetTriggerAsOf(ctx, callerOf(c), c.Params("id"), when)
-		if err != nil {
-			return err
-		}
-		return data(c, fiber.StatusOK, forNewer(c, view), nil)
-	}
-	view, err := s.app.GetTrigger(ctx, callerOf(c), c.Params("id"))
-	if err != nil {
-		return err
-	}
-	return versioned(c, fiber.StatusOK, forNewer(c, view), view.Version, nil)
-}
-
-func asOf(text string) (application.Moment, error) {
-	if position, err := strconv.ParseInt(text, 10, 64); err == nil && position > 0 {
-		return application.Moment{Position: eventlog.Position(position)}, nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return application.Moment{}, fault.Field("as_of", "must be a position in the log or a time by RFC 3339")
-	}
-	return application.Moment{Time: at}, nil
+	return getOrPast(s, c, s.app.GetTriggerAsOf, s.app.GetTrigger, func(view application.TriggerView) (any, int64) {
+		return forNewer(c, view), view.Version
+	})
 }
 
 func (s *Server) updateTrigger(c *fiber.Ctx) error {

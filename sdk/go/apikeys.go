@@ -21,6 +21,7 @@ type APIKey struct {
 	ExpiresAt   *time.Time `json:"expires_at,omitempty"`
 	CreatedByID string     `json:"created_by_id,omitempty"`
 	CreatedAt   time.Time  `json:"created_at"`
+	Revoked     bool       `json:"revoked,omitempty"` // only in the past
 }
 
 // IssuedAPIKey is a key with its text, which is shown only once.
@@ -60,6 +61,11 @@ func (k *APIKeys) List(ctx context.Context, filter ListAPIKeys, options ...Reque
 // All gives all keys that are not revoked, the newest first.
 func (k *APIKeys) All(ctx context.Context, filter ListAPIKeys) iter.Seq2[APIKey, error] {
 	return all[APIKey](ctx, k.c, apiKeysPath, filter.query())
+}
+
+// Get gives a key that is not revoked, without its text.
+func (k *APIKeys) Get(ctx context.Context, id string, options ...RequestOption) (*APIKey, error) {
+	return one[APIKey](ctx, k.c, http.MethodGet, apiKeysPath, id, "", nil, options)
 }
 
 // Delete revokes a key. It ends at once.

@@ -64,6 +64,8 @@ type Client struct {
 	Events          *Events
 	Rejections      *Rejections
 	APIKeys         *APIKeys
+	Subscriptions   *Subscriptions
+	Audit           *Audit
 
 	key       Secret
 	base      string
@@ -109,6 +111,7 @@ func New(options Options) (*Client, error) {
 	}
 	c.WebhookTriggers, c.Agents, c.Executions = &WebhookTriggers{c}, &Agents{c}, &Executions{c}
 	c.Events, c.Rejections, c.APIKeys = &Events{c}, &Rejections{c}, &APIKeys{c}
+	c.Subscriptions, c.Audit = &Subscriptions{c}, &Audit{c}
 	return c, nil
 }
 

@@ -112,15 +112,23 @@ func (s *Session) issueAgent(f Format, ask func(option hooktrail.RequestOption) 
 	return err
 }
 
-type agentsGet struct{ anAgent }
+type agentsGet struct {
+	AsOf string `help:"As it was at a time (RFC 3339) or just behind a position." placeholder:"TIME|POSITION"`
+	anAgent
+}
 
 // Help is shown with --help.
-func (agentsGet) Help() string { return example("hooktrail agents get $AGENT") }
+func (agentsGet) Help() string {
+	return example("hooktrail agents get $AGENT --as-of 2026-01-31T12:00:00Z")
+}
 
 // Run shows.
 func (c *agentsGet) Run(s *Session) error {
 	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
 		_, err := show(s, c.Format, func(a hooktrail.Agent) error { return s.printAgent(a) }, func(option hooktrail.RequestOption) (*hooktrail.Agent, error) {
+			if c.AsOf != "" {
+				return connected.Agents.GetAsOf(ctx, c.ID, c.AsOf, option)
+			}
 			return connected.Agents.Get(ctx, c.ID, option)
 		})
 		return err

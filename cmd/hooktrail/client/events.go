@@ -11,9 +11,10 @@ import (
 
 // Events are the commands about the log.
 type Events struct {
-	List   eventsList   `cmd:"" help:"List events."`
-	Tail   eventsTail   `cmd:"" help:"Follow the log until interrupted."`
-	Export eventsExport `cmd:"" help:"Write the log to a file, as JSON Lines."`
+	List    eventsList    `cmd:"" help:"List events."`
+	Tail    eventsTail    `cmd:"" help:"Follow the log until interrupted."`
+	History eventsHistory `cmd:"" help:"Tell who did what to something, and what that changed."`
+	Export  eventsExport  `cmd:"" help:"Write the log to a file, as JSON Lines."`
 }
 
 // Help is shown with --help.

@@ -11,11 +11,12 @@ import (
 
 // Executions are the commands about executions.
 type Executions struct {
-	List   executionsList   `cmd:"" help:"List executions."`
-	Get    executionsGet    `cmd:"" help:"Show an execution with its attempts, input and output."`
-	Wait   executionsWait   `cmd:"" help:"Wait for the end of an execution and print its output."`
-	Cancel executionsCancel `cmd:"" help:"Cancel an execution."`
-	Retry  executionsRetry  `cmd:"" help:"Run an execution that has ended once more."`
+	List     executionsList     `cmd:"" help:"List executions."`
+	Get      executionsGet      `cmd:"" help:"Show an execution with its attempts, input and output."`
+	Received executionsReceived `cmd:"" help:"Show what the webhook call brought."`
+	Wait     executionsWait     `cmd:"" help:"Wait for the end of an execution and print its output."`
+	Cancel   executionsCancel   `cmd:"" help:"Cancel an execution."`
+	Retry    executionsRetry    `cmd:"" help:"Run an execution that has ended once more."`
 }
 
 // Help is shown with --help.
@@ -105,19 +106,65 @@ func readTime(flag, given string) (time.Time, error) {
 	return at, nil
 }
 
-type executionsGet struct{ anExecution }
+type executionsGet struct {
+	AsOf string `help:"As it was at a time (RFC 3339) or just behind a position." placeholder:"TIME|POSITION"`
+	anExecution
+}
 
 // Help is shown with --help.
-func (executionsGet) Help() string { return example("hooktrail executions get $EXECUTION") }
+func (executionsGet) Help() string {
+	return example("hooktrail executions get $EXECUTION --as-of 2026-01-31T12:00:00Z")
+}
 
 // Run shows.
 func (c *executionsGet) Run(s *Session) error {
 	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
 		_, err := show(s, c.Format, s.printExecution, func(option hooktrail.RequestOption) (*hooktrail.Execution, error) {
+			if c.AsOf != "" {
+				return connected.Executions.GetAsOf(ctx, c.ID, c.AsOf, option)
+			}
 			return connected.Executions.Get(ctx, c.ID, option)
 		})
 		return err
 	})
+}
+
+type executionsReceived struct{ anExecution }
+
+// Help is shown with --help.
+func (executionsReceived) Help() string {
+	return "By the id of the execution or, for a call that was filtered, of its event. The body\nis as it was sent, before any mapping.\n\n" +
+		example("hooktrail executions received $EXECUTION")
+}
+
+// Run shows.
+func (c *executionsReceived) Run(s *Session) error {
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		_, err := show(s, c.Format, s.printReceived, func(option hooktrail.RequestOption) (*hooktrail.Received, error) {
+			return connected.Executions.Received(ctx, c.ID, option)
+		})
+		return err
+	})
+}
+
+func (s *Session) printReceived(r hooktrail.Received) error {
+	body := "erased"
+	if r.Body != nil {
+		body = ""
+	}
+	err := s.printFields([]field{
+		{"Event", text("%s (%s)", r.EventID, r.Type)},
+		{"Sender's event", text("%s", r.Event)},
+		{"Media type", text("%s", r.MediaType)},
+		{"Size", text("%d bytes", r.Size)},
+		{"SHA-256", text("%s", r.SHA256)},
+		{"Mapped", yesNo(r.Mapped)},
+		{"Body", text("%s", body)},
+	})
+	if err == nil && r.Body != nil {
+		_, err = fmt.Fprintf(s.Out, "\n%s\n", cleanText(*r.Body))
+	}
+	return err
 }
 
 func (s *Session) printExecution(e hooktrail.Execution) error {

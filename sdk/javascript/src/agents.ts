@@ -1,7 +1,8 @@
 import { type API, allOf, paging } from "./api.js";
 import { queryOf, segment, type Spelt } from "./fields.js";
+import { historyOf } from "./history.js";
 import type { ChangeOptions, RequestOptions } from "./transport.js";
-import type { Agent, AgentFilter, CreateAgent, Envelope, ExecuteAgent, ExecutionWithAttempts, IssuedAgent, List, UpdateAgent } from "./types.js";
+import type { Agent, AgentFilter, CreateAgent, Envelope, ExecuteAgent, ExecutionWithAttempts, History, HistoryRange, IssuedAgent, List, Moment, UpdateAgent } from "./types.js";
 
 const path = "/api/v1/agents";
 const filters = ["name"];
@@ -52,5 +53,15 @@ export class Agents {
   /** Runs an agent without a trigger. With `sync` the answer comes when it has ended, or after 60 s. */
   async execute(id: string, run?: Spelt<ExecuteAgent>, options?: RequestOptions): Promise<Envelope<ExecutionWithAttempts>> {
     return this.#api.post(`${pathOf(id)}/execute`, run, options, run?.sync ? longestSync : 0);
+  }
+
+  /** Gives an agent as it was at a time or just behind a position in the log. */
+  async getAsOf(id: string, moment: Moment | number, options?: RequestOptions): Promise<Envelope<Agent>> {
+    return this.#api.get(pathOf(id), queryOf("agents.getAsOf", ["as_of"], { asOf: moment }), options);
+  }
+
+  /** Tells who did what to an agent, and what that changed, also to one that was archived. */
+  async history(id: string, range?: HistoryRange, options?: RequestOptions): Promise<Envelope<History>> {
+    return historyOf(this.#api, pathOf(id), "agents.history", range, options);
   }
 }

@@ -1,12 +1,14 @@
 import { Agents } from "./agents.js";
 import { API } from "./api.js";
 import { APIKeys } from "./apikeys.js";
+import { Audit } from "./audit.js";
 import { HooktrailError } from "./errors.js";
 import { Events } from "./events.js";
 import { Executions } from "./executions.js";
 import { spelt, type Spelt } from "./fields.js";
 import { Rejections } from "./rejections.js";
 import { bytesOf, sign, type Body } from "./signature.js";
+import { Subscriptions } from "./subscriptions.js";
 import { Transport, type RequestOptions } from "./transport.js";
 import { WebhookTriggers } from "./triggers.js";
 import type { Envelope, Fired, Me } from "./types.js";
@@ -54,6 +56,8 @@ export class Hooktrail {
   readonly events: Events;
   readonly rejections: Rejections;
   readonly apiKeys: APIKeys;
+  readonly subscriptions: Subscriptions;
+  readonly audit: Audit;
   // Private to the engine, so that nothing that prints or serialises a client shows its key.
   readonly #transport: Transport;
   readonly #api: API;
@@ -73,6 +77,8 @@ export class Hooktrail {
     this.events = new Events(this.#api);
     this.rejections = new Rejections(this.#api);
     this.apiKeys = new APIKeys(this.#api);
+    this.subscriptions = new Subscriptions(this.#api);
+    this.audit = new Audit(this.#api);
   }
 
   /** Gives the key that is calling, and its workspace. */

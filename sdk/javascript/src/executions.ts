@@ -1,8 +1,9 @@
 import { type API, allOf, paging } from "./api.js";
 import { HooktrailError, WaitTimeoutError } from "./errors.js";
 import { queryOf, segment, type Spelt } from "./fields.js";
+import { historyOf } from "./history.js";
 import { sleep, type RequestOptions } from "./transport.js";
-import type { Envelope, Execution, ExecutionFilter, ExecutionWithAttempts, List, Report } from "./types.js";
+import type { Envelope, Execution, ExecutionFilter, ExecutionWithAttempts, History, HistoryRange, List, Moment, Received, Report } from "./types.js";
 
 const path = "/api/v1/executions";
 const filters = ["agent_id", "trigger_id", "session_id", "status", "since", "until"];
@@ -33,6 +34,21 @@ export class Executions {
   /** Gives an execution with its attempts. */
   async get(id: string, options?: RequestOptions): Promise<Envelope<ExecutionWithAttempts>> {
     return this.#api.get(pathOf(id), undefined, options);
+  }
+
+  /** Gives an execution with its attempts as it was at a time or just behind a position in the log. */
+  async getAsOf(id: string, moment: Moment | number, options?: RequestOptions): Promise<Envelope<ExecutionWithAttempts>> {
+    return this.#api.get(pathOf(id), queryOf("executions.getAsOf", ["as_of"], { asOf: moment }), options);
+  }
+
+  /** Gives what a webhook call brought, by the id of its execution or, for a call that was filtered, of its event. */
+  async received(id: string, options?: RequestOptions): Promise<Envelope<Received>> {
+    return this.#api.get(`${pathOf(id)}/received`, undefined, options);
+  }
+
+  /** Tells what became of an execution. */
+  async history(id: string, range?: HistoryRange, options?: RequestOptions): Promise<Envelope<History>> {
+    return historyOf(this.#api, pathOf(id), "executions.history", range, options);
   }
 
   /** Cancels an execution, which is a ConflictError when it has ended. */

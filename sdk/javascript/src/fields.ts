@@ -7,6 +7,7 @@ import { HooktrailError } from "./errors.js";
 const spellings: Readonly<Record<string, string>> = {
   agentId: "agent_id",
   asOf: "as_of",
+  eventId: "event_id",
   executionId: "execution_id",
   expiresAt: "expires_at",
   generateSecret: "generate_secret",

@@ -1,10 +1,13 @@
 import { type API, allOf, paging } from "./api.js";
 import { queryOf, segment, type Spelt } from "./fields.js";
+import { historyOf } from "./history.js";
 import type { ChangeOptions, RequestOptions } from "./transport.js";
 import type {
   CreateTrigger,
   Envelope,
   ExecutionWithAttempts,
+  History,
+  HistoryRange,
   HooktrailEvent,
   IssuedTrigger,
   List,
@@ -105,5 +108,10 @@ export class WebhookTriggers {
   async events(id: string, filter?: Spelt<TriggerEventFilter & Paging>, options?: RequestOptions): Promise<List<HooktrailEvent>> {
     const query = queryOf("webhookTriggers.events", [...eventFilters, ...paging], filter);
     return this.#api.get(`${pathOf(id)}/events`, query, options);
+  }
+
+  /** Tells who did what to a trigger, and what that changed, also to one that was deleted. Calls are among its events. */
+  async history(id: string, range?: HistoryRange, options?: RequestOptions): Promise<Envelope<History>> {
+    return historyOf(this.#api, pathOf(id), "webhookTriggers.history", range, options);
   }
 }

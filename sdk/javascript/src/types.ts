@@ -489,6 +489,8 @@ export interface APIKey {
   expires_at?: string;
   created_by_id?: string;
   created_at: string;
+  /** Only in a view of the past. */
+  revoked?: boolean;
 }
 
 /** A new key, which is shown only now. */
@@ -501,6 +503,189 @@ export interface CreateAPIKey {
   /** None that your own key lacks. */
   scopes: Scope[];
   expiresAt?: Moment | undefined;
+}
+
+/** A receiver of events. */
+export interface Subscription {
+  id: string;
+  workspace_id: string;
+  name: string;
+  url: string;
+  /** Absent for all. */
+  types?: string[];
+  /** Absent for all. */
+  streams?: string[];
+  trigger_id?: string;
+  agent_id?: string;
+  format: string;
+  is_active: boolean;
+  disabled_at?: string;
+  /** `requested`, `gone`, `rejected` or `unreachable`. */
+  disabled_code?: string;
+  disabled_reason?: string;
+  /** Up to it, all that fits has been delivered or skipped; not there in a view of the past. */
+  position?: number;
+  /** The event that holds back those behind it. */
+  failing?: Delivery;
+  last_success?: Delivery;
+  created_by_id?: string;
+  created_at: string;
+  updated_at: string;
+  /** Only in a view of the past. */
+  deleted?: boolean;
+  version: number;
+}
+
+/** A subscription with its secret, which is shown only now: deliveries are verified with it by Standard Webhooks. */
+export interface IssuedSubscription extends Subscription {
+  secret: string;
+}
+
+export interface RedeliveredSubscription extends Subscription {
+  /** What came of the event that was sent again. */
+  redelivery?: Delivery;
+}
+
+/** The delivery of one event. */
+export interface Delivery {
+  position: number;
+  event_id: string;
+  type: string;
+  stream: string;
+  /** `failed` is what came of one that was sent again by request. */
+  status: "pending" | "failing" | "failed" | "delivered" | "skipped";
+  /** How many failed. */
+  attempts?: number;
+  failing_since?: string;
+  last_attempt_at?: string;
+  next_attempt_at?: string;
+  /** The receiver's last answer; absent when there was none. */
+  response_status?: number;
+  error?: string;
+  /** By its answer the receiver will not take this event. */
+  rejected?: boolean;
+}
+
+/** What is left out stays as it is; lists are replaced as a whole. */
+export interface UpdateSubscription {
+  name?: string | undefined;
+  url?: string | undefined;
+  /** Types of events, or beginnings of them and `*`; none means all. */
+  types?: string[] | undefined;
+  /** Streams, or beginnings of them and `*`; none means all. */
+  streams?: string[] | undefined;
+  /** Only events of this trigger and of the executions that it caused; empty for all. */
+  triggerId?: string | undefined;
+  /** Only events of this agent, of its executions and of the calls that began them; empty for all. */
+  agentId?: string | undefined;
+  isActive?: boolean | undefined;
+}
+
+export interface CreateSubscription extends UpdateSubscription {
+  name: string;
+  url: string;
+  /** Where deliveries begin: `"now"` unless given, `"beginning"`, or the position of the first event to deliver. */
+  from?: string | number | undefined;
+}
+
+export interface SubscriptionFilter extends Paging {
+  isActive?: boolean | undefined;
+}
+
+/** Which part of a history. */
+export interface HistoryRange {
+  /** A position or a time, behind which it is told; from the beginning unless given. */
+  from?: Moment | number | undefined;
+  /** A position or a time, up to which it is told; to now unless given. */
+  to?: Moment | number | undefined;
+  /** How many events, 1 to 100; 100 unless given. */
+  limit?: number | undefined;
+}
+
+/** What happened to something between two moments. */
+export interface History {
+  /** `<kind>-<id>`. */
+  stream: string;
+  from: number;
+  to: number;
+  /** The differences between the two, whatever was in between. */
+  changes: Change[];
+  /** In the order in which they happened. */
+  events: HistoryEvent[];
+  /** As `from` it gives the rest; absent when that is all. */
+  next_from?: number;
+}
+
+export interface HistoryEvent {
+  position: number;
+  id: string;
+  time: string;
+  type: string;
+  /** What was done, such as `switched off`. */
+  summary: string;
+  actor: Actor;
+  request_id?: string;
+  version: number;
+  changes: Change[];
+}
+
+export interface Actor {
+  /** `api_key:<id>`, `trigger:<id>`, `worker:<id>` or `system`. */
+  id: string;
+  kind: string;
+  /** Of an API key or a trigger. */
+  name?: string;
+  /** The first characters of an API key. */
+  prefix?: string;
+}
+
+/** A field that differs. */
+export interface Change {
+  /** With its parents: `options.rate_limit`. */
+  field: string;
+  /** Absent when the field was not there. */
+  before?: unknown;
+  /** Absent when the field is not there any more. */
+  after?: unknown;
+}
+
+/** What a webhook call brought. */
+export interface Received {
+  event_id: string;
+  type: string;
+  media_type: string;
+  sha256: string;
+  size: number;
+  /** As it was sent; null when it was erased. */
+  body?: string | null;
+  /** The sender's name for what happened. */
+  event?: string;
+  headers?: Record<string, string>;
+  query?: Record<string, string>;
+  /** The agent's input is what the trigger's mapping made of it. */
+  mapped: boolean;
+}
+
+/** A signed statement of what the first events of the log are. */
+export interface Checkpoint {
+  origin: string;
+  /** The position of the last event that it covers. */
+  size: number;
+  root: string;
+  note: string;
+  created_at: string;
+  verifier_key: string;
+}
+
+/** The proof that an event is in the log. */
+export interface Receipt {
+  format: string;
+  event_id: string;
+  index: number;
+  leaf: string;
+  hashes: string[];
+  checkpoint: string;
+  verifier_key: string;
 }
 
 export interface Me {

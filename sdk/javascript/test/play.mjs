@@ -26,10 +26,11 @@ const classes = {
   server: sdk.ServerError,
   connection: sdk.APIConnectionError,
 };
-const ids = { agents: "agent_id", webhook_triggers: "trigger_id", executions: "execution_id", api_keys: "api_key_id" };
-const ofOne = ["get", "update", "delete", "execute", "rotate_token", "rotate_secret", "remove_secret", "run", "test", "test_since", "events", "cancel", "retry", "report", "wait"];
+const ids = { agents: "agent_id", webhook_triggers: "trigger_id", executions: "execution_id", api_keys: "api_key_id", subscriptions: "subscription_id" };
+const ofOne = ["get", "update", "delete", "execute", "rotate_token", "rotate_secret", "remove_secret", "run", "test", "test_since", "events", "cancel", "retry", "report", "wait", "history", "received", "pause", "resume", "deliveries", "redeliver", "rewind", "skip"];
 /** Methods that take nothing but the id. */
-const bare = ["agents.get", "executions.get", "executions.retry", "agents.delete", "webhook_triggers.delete", "api_keys.delete", "webhook_triggers.remove_secret"];
+const bare = ["agents.get", "executions.get", "executions.retry", "agents.delete", "webhook_triggers.delete", "api_keys.delete", "webhook_triggers.remove_secret", "executions.received",
+  "subscriptions.delete", "subscriptions.pause", "subscriptions.resume", "subscriptions.deliveries"];
 /** How long an iterator that should give something may take, in milliseconds. */
 const patience = 30_000;
 
@@ -98,6 +99,10 @@ async function call(client, name, fields) {
       return client.me();
     case "fire":
       return client.fire(respelt(fields));
+    case "audit.checkpoint":
+      return client.audit.checkpoint();
+    case "audit.receipt":
+      return client.audit.receipt(fields.event_id);
     case "sign":
       return { value: await sdk.sign(fields.body, fields.secret) };
     case "verify":
@@ -118,6 +123,9 @@ async function call(client, name, fields) {
     return target[camelCase(method)](respelt(fields));
   }
   const { [ids[resource]]: id, ...rest } = fields;
+  if (method === "get" && rest.as_of !== undefined && typeof target.getAsOf === "function") {
+    return target.getAsOf(id, rest.as_of);
+  }
   if (!bare.includes(name)) {
     return target[camelCase(method)](id, respelt(rest));
   }

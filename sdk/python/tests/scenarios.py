@@ -120,7 +120,8 @@ async def call(client, name, arguments):
     method = client
     for part in name.split("."):
         method = getattr(method, part)
-    result = method(**arguments)
+    # "from" is a word of the language.
+    result = method(**{"from_" if name == "from" else name: value for name, value in arguments.items()})
     if inspect.isawaitable(result):
         return await result
     if hasattr(result, "__anext__"):

@@ -36,14 +36,22 @@ from .errors import APIConnectionError, APIError, APITimeoutError, WaitTimeoutEr
 from .types import (
     Agent,
     APIKey,
+    Checkpoint,
+    Delivery,
     Event,
     Execution,
+    History,
     Invocation,
     IssuedAgent,
     IssuedAPIKey,
+    IssuedSubscription,
     IssuedTrigger,
     Me,
+    Receipt,
+    Received,
+    RedeliveredSubscription,
     Rejection,
+    Subscription,
     TestOutcome,
     TestSummary,
     Trigger,
@@ -69,9 +77,11 @@ class Hooktrail:
 
     agents: Agents
     api_keys: APIKeys
+    audit: Audit
     events: Events
     executions: Executions
     rejections: Rejections
+    subscriptions: Subscriptions
     webhook_triggers: WebhookTriggers
 
     def __init__(
@@ -98,9 +108,11 @@ class Hooktrail:
         self._transport = Transport(self._endpoint, ssl_context)
         self.agents = Agents(self)
         self.api_keys = APIKeys(self)
+        self.audit = Audit(self)
         self.events = Events(self)
         self.executions = Executions(self)
         self.rejections = Rejections(self)
+        self.subscriptions = Subscriptions(self)
         self.webhook_triggers = WebhookTriggers(self)
 
     def __repr__(self) -> str:
@@ -212,6 +224,15 @@ class Hooktrail:
 class _Resource:
     def __init__(self, client: Hooktrail) -> None:
         self._client = client
+
+    def _history(
+        self,
+        at: str,
+        from_: Optional[Union[Moment, int]],
+        to: Optional[Union[Moment, int]],
+        limit: Optional[int],
+    ) -> Any:
+        return self._client._send(Request("GET", at, {"from": from_, "to": to, "limit": limit}))
 
 
 class WebhookTriggers(_Resource):
@@ -432,6 +453,23 @@ class WebhookTriggers(_Resource):
             Request("GET", path("webhook-triggers", "{trigger_id}", "events", trigger_id=trigger_id), query)
         )
 
+    def history(
+        self,
+        trigger_id: str,
+        *,
+        from_: Optional[Union[Moment, int]] = None,
+        to: Optional[Union[Moment, int]] = None,
+        limit: Optional[int] = None,
+    ) -> Envelope[History]:
+        """Tell who did what to a trigger, and what that changed, also to one that was deleted.
+
+        ``from_`` and ``to`` are times or positions in the log, by default the beginning and now;
+        ``changes`` is what is different between the two. ``limit`` is how many events are told,
+        from 1 to 100, by default 100; with ``next_from`` as ``from_`` the rest is.
+        """
+        at = path("webhook-triggers", "{trigger_id}", "history", trigger_id=trigger_id)
+        return self._history(at, from_, to, limit)
+
 
 class Agents(_Resource):
     """Agents: what triggers run."""
@@ -485,9 +523,11 @@ class Agents(_Resource):
         for entry in self._client._each(path("agents"), limit, name=name):
             yield entry
 
-    def get(self, agent_id: str) -> Envelope[Agent]:
-        """Get an agent."""
-        return self._client._send(Request("GET", path("agents", "{agent_id}", agent_id=agent_id)))
+    def get(self, agent_id: str, *, as_of: Optional[Union[Moment, int]] = None) -> Envelope[Agent]:
+        """Get an agent as it is, or as it was at a time or just behind a position in the log."""
+        return self._client._send(
+            Request("GET", path("agents", "{agent_id}", agent_id=agent_id), {"as_of": as_of})
+        )
 
     def update(
         self,
@@ -548,6 +588,23 @@ class Agents(_Resource):
         patience = _LONGEST_WAIT if sync else 0
         return self._client._send(Request("POST", at, body=body, repeatable=False, patience=patience))
 
+    def history(
+        self,
+        agent_id: str,
+        *,
+        from_: Optional[Union[Moment, int]] = None,
+        to: Optional[Union[Moment, int]] = None,
+        limit: Optional[int] = None,
+    ) -> Envelope[History]:
+        """Tell who did what to an agent, and what that changed, also to one that was archived.
+
+        ``from_`` and ``to`` are times or positions in the log, by default the beginning and now;
+        ``changes`` is what is different between the two. ``limit`` is how many events are told,
+        from 1 to 100, by default 100; with ``next_from`` as ``from_`` the rest is.
+        """
+        at = path("agents", "{agent_id}", "history", agent_id=agent_id)
+        return self._history(at, from_, to, limit)
+
 
 class Executions(_Resource):
     """Executions: runs of agents."""
@@ -604,9 +661,10 @@ class Executions(_Resource):
         ):
             yield entry
 
-    def get(self, execution_id: str) -> Envelope[Execution]:
-        """Get an execution with its attempts."""
-        return self._client._send(Request("GET", path("executions", "{execution_id}", execution_id=execution_id)))
+    def get(self, execution_id: str, *, as_of: Optional[Union[Moment, int]] = None) -> Envelope[Execution]:
+        """Get an execution with its attempts, as it is or as it was at a time or position."""
+        at = path("executions", "{execution_id}", execution_id=execution_id)
+        return self._client._send(Request("GET", at, {"as_of": as_of}))
 
     def cancel(self, execution_id: str, *, reason: Optional[str] = None) -> Envelope[Execution]:
         """Cancel an execution: a :class:`ConflictError` when it has ended."""
@@ -649,6 +707,29 @@ class Executions(_Resource):
                 )
             sleep(min(pause, left))
             pause = min(pause * 1.5, 2.0)
+
+    def received(self, execution_id: str) -> Envelope[Received]:
+        """Give what a webhook call brought, by the id of its execution or, for a call that was
+        filtered, of its event."""
+        at = path("executions", "{execution_id}", "received", execution_id=execution_id)
+        return self._client._send(Request("GET", at))
+
+    def history(
+        self,
+        execution_id: str,
+        *,
+        from_: Optional[Union[Moment, int]] = None,
+        to: Optional[Union[Moment, int]] = None,
+        limit: Optional[int] = None,
+    ) -> Envelope[History]:
+        """Tell who did what to an execution, and what that changed.
+
+        ``from_`` and ``to`` are times or positions in the log, by default the beginning and now;
+        ``changes`` is what is different between the two. ``limit`` is how many events are told,
+        from 1 to 100, by default 100; with ``next_from`` as ``from_`` the rest is.
+        """
+        at = path("executions", "{execution_id}", "history", execution_id=execution_id)
+        return self._history(at, from_, to, limit)
 
 
 class Events(_Resource):
@@ -912,3 +993,198 @@ class APIKeys(_Resource):
     def delete(self, api_key_id: str) -> None:
         """Revoke a key. It ends at once."""
         self._client._send(Request("DELETE", path("api-keys", "{api_key_id}", api_key_id=api_key_id)))
+
+    def get(self, api_key_id: str, *, as_of: Optional[Union[Moment, int]] = None) -> Envelope[APIKey]:
+        """Get a key, as it is or as it was, without its text."""
+        return self._client._send(
+            Request("GET", path("api-keys", "{api_key_id}", api_key_id=api_key_id), {"as_of": as_of})
+        )
+
+    def history(
+        self,
+        api_key_id: str,
+        *,
+        from_: Optional[Union[Moment, int]] = None,
+        to: Optional[Union[Moment, int]] = None,
+        limit: Optional[int] = None,
+    ) -> Envelope[History]:
+        """Tell who did what to a key, and what that changed, also to one that was revoked.
+
+        ``from_`` and ``to`` are times or positions in the log, by default the beginning and now;
+        ``changes`` is what is different between the two. ``limit`` is how many events are told,
+        from 1 to 100, by default 100; with ``next_from`` as ``from_`` the rest is.
+        """
+        at = path("api-keys", "{api_key_id}", "history", api_key_id=api_key_id)
+        return self._history(at, from_, to, limit)
+
+
+class Subscriptions(_Resource):
+    """Receivers that events are posted to."""
+
+    def create(
+        self,
+        *,
+        name: str,
+        url: str,
+        types: Optional[Sequence[str]] = None,
+        streams: Optional[Sequence[str]] = None,
+        trigger_id: Optional[str] = None,
+        agent_id: Optional[str] = None,
+        is_active: Optional[bool] = None,
+        from_: Optional[Union[str, int]] = None,
+    ) -> Envelope[IssuedSubscription]:
+        """Create a subscription. Its secret is shown this once.
+
+        ``types`` and ``streams`` may be beginnings that end in ``*``; without them all events
+        fit. ``from_`` is where deliveries begin: ``"now"`` (the default), ``"beginning"``, or the
+        position of the first event to deliver.
+        """
+        body = fields(
+            {},
+            name=name,
+            url=url,
+            types=types,
+            streams=streams,
+            trigger_id=trigger_id,
+            agent_id=agent_id,
+            is_active=is_active,
+            **{"from": from_},
+        )
+        return self._client._send(Request("POST", path("subscriptions"), body=body, repeatable=False))
+
+    def list(
+        self,
+        *,
+        is_active: Optional[bool] = None,
+        page: Optional[int] = None,
+        limit: Optional[int] = None,
+        cursor: Optional[str] = None,
+    ) -> Page[Subscription]:
+        """Give a page of the subscriptions, the newest first."""
+        query = {"is_active": is_active, "page": page, "limit": limit, "cursor": cursor}
+        return self._client._send(Request("GET", path("subscriptions"), query))
+
+    def list_all(self, *, is_active: Optional[bool] = None, limit: int = 100) -> Iterator[Subscription]:
+        """Go through all subscriptions, the newest first."""
+        for entry in self._client._each(path("subscriptions"), limit, is_active=is_active):
+            yield entry
+
+    def get(
+        self, subscription_id: str, *, as_of: Optional[Union[Moment, int]] = None
+    ) -> Envelope[Subscription]:
+        """Get a subscription and how its deliveries go, or as it was at a time or position."""
+        at = path("subscriptions", "{subscription_id}", subscription_id=subscription_id)
+        return self._client._send(Request("GET", at, {"as_of": as_of}))
+
+    def update(
+        self,
+        subscription_id: str,
+        *,
+        name: Optional[str] = None,
+        url: Optional[str] = None,
+        types: Optional[Sequence[str]] = None,
+        streams: Optional[Sequence[str]] = None,
+        trigger_id: Optional[str] = None,
+        agent_id: Optional[str] = None,
+        is_active: Optional[bool] = None,
+        if_version: Optional[int] = None,
+    ) -> Envelope[Subscription]:
+        """Change what is given; lists are replaced as a whole. What fails is tried again at once.
+
+        With ``if_version`` the subscription must still have that version; if not, it is a
+        :class:`ConflictError`.
+        """
+        body = fields(
+            {},
+            name=name,
+            url=url,
+            types=types,
+            streams=streams,
+            trigger_id=trigger_id,
+            agent_id=agent_id,
+            is_active=is_active,
+        )
+        at = path("subscriptions", "{subscription_id}", subscription_id=subscription_id)
+        return self._client._send(
+            Request("PATCH", at, body=body, headers=if_match(if_version), repeatable=if_version is None)
+        )
+
+    def pause(self, subscription_id: str) -> Envelope[Subscription]:
+        """End deliveries until :meth:`resume`."""
+        return self.update(subscription_id, is_active=False)
+
+    def resume(self, subscription_id: str) -> Envelope[Subscription]:
+        """Let deliveries go on where they ended."""
+        return self.update(subscription_id, is_active=True)
+
+    def delete(self, subscription_id: str, *, if_version: Optional[int] = None) -> None:
+        """Delete a subscription. Its past stays readable."""
+        at = path("subscriptions", "{subscription_id}", subscription_id=subscription_id)
+        self._client._send(Request("DELETE", at, headers=if_match(if_version)))
+
+    def rotate_secret(
+        self, subscription_id: str, *, grace_period: Optional[int] = None
+    ) -> Envelope[IssuedSubscription]:
+        """Put a new secret in place, which is shown this once.
+
+        For ``grace_period`` seconds, by default 86400 (a day), deliveries are signed with both.
+        """
+        at = path("subscriptions", "{subscription_id}", "rotate-secret", subscription_id=subscription_id)
+        return self._client._send(
+            Request("POST", at, body=fields({}, grace_period=grace_period), repeatable=False)
+        )
+
+    def deliveries(self, subscription_id: str) -> Page[Delivery]:
+        """Give what waits, what failed of late and what was taken last, the latest first."""
+        at = path("subscriptions", "{subscription_id}", "deliveries", subscription_id=subscription_id)
+        return self._client._send(Request("GET", at))
+
+    def redeliver(self, subscription_id: str, *, event_id: str) -> Envelope[RedeliveredSubscription]:
+        """Send one event once more, now, and tell what came of it."""
+        at = path("subscriptions", "{subscription_id}", "redeliver", subscription_id=subscription_id)
+        return self._client._send(Request("POST", at, body=fields({}, event_id=event_id), repeatable=False))
+
+    def rewind(self, subscription_id: str, *, from_: Union[str, int]) -> Envelope[Subscription]:
+        """Go on with deliveries from ``"beginning"``, ``"now"`` or a position."""
+        at = path("subscriptions", "{subscription_id}", "redeliver", subscription_id=subscription_id)
+        return self._client._send(Request("POST", at, body=fields({"from": from_}), repeatable=False))
+
+    def skip(self, subscription_id: str, *, event_id: Optional[str] = None) -> Envelope[Subscription]:
+        """Give up the event that is failing, so that those behind it are delivered.
+
+        With ``event_id`` it must be that one; if not, it is a :class:`ConflictError`.
+        """
+        at = path("subscriptions", "{subscription_id}", "skip", subscription_id=subscription_id)
+        return self._client._send(Request("POST", at, body=fields({}, event_id=event_id), repeatable=False))
+
+    def history(
+        self,
+        subscription_id: str,
+        *,
+        from_: Optional[Union[Moment, int]] = None,
+        to: Optional[Union[Moment, int]] = None,
+        limit: Optional[int] = None,
+    ) -> Envelope[History]:
+        """Tell who did what to a subscription, and what that changed, also to one that was deleted.
+
+        ``from_`` and ``to`` are times or positions in the log, by default the beginning and now;
+        ``changes`` is what is different between the two. ``limit`` is how many events are told,
+        from 1 to 100, by default 100; with ``next_from`` as ``from_`` the rest is.
+        """
+        at = path("subscriptions", "{subscription_id}", "history", subscription_id=subscription_id)
+        return self._history(at, from_, to, limit)
+
+
+class Audit(_Resource):
+    """The signed Merkle tree over the log."""
+
+    def checkpoint(self) -> Envelope[Checkpoint]:
+        """Give the latest signed checkpoint; a :class:`ConflictError` when none was made yet."""
+        return self._client._send(Request("GET", path("audit", "checkpoint")))
+
+    def receipt(self, event_id: str) -> Envelope[Receipt]:
+        """Give the proof that an event is in the log; ``hooktrail audit verify-receipt`` checks it.
+
+        A :class:`ConflictError` while no checkpoint covers the event, which takes up to 10 seconds.
+        """
+        return self._client._send(Request("GET", path("events", "{event_id}", "proof", event_id=event_id)))

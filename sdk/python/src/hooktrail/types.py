@@ -5,7 +5,7 @@ Times are RFC 3339 in UTC, ids are KSUIDs. A field that is absent is left out or
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Optional, TypedDict
 
 
 class _Meta(TypedDict):
@@ -310,8 +310,11 @@ class _APIKey(TypedDict):
 
 
 class APIKey(_APIKey, total=False):
+    """``revoked`` is told of the past only."""
+
     expires_at: str
     created_by_id: str
+    revoked: bool
 
 
 class IssuedAPIKey(APIKey):
@@ -324,3 +327,158 @@ class Me(TypedDict):
     workspace_id: str
     api_key: APIKey
     actor: str
+
+
+class _Change(TypedDict):
+    field: str
+
+
+class Change(_Change, total=False):
+    """A field that differs, with its parents (``options.rate_limit``). ``before`` or ``after`` is
+    missing where the field was not there."""
+
+    before: Any
+    after: Any
+
+
+class _Actor(TypedDict):
+    id: str
+    kind: str
+
+
+class Actor(_Actor, total=False):
+    """Who caused an event: ``kind`` is api_key, trigger, worker or system."""
+
+    name: str
+    prefix: str
+
+
+class _HistoryEvent(TypedDict):
+    position: int
+    id: str
+    time: str
+    type: str
+    summary: str
+    actor: Actor
+    version: int
+    changes: list[Change]
+
+
+class HistoryEvent(_HistoryEvent, total=False):
+    request_id: str
+
+
+_History = TypedDict(
+    "_History", {"stream": str, "from": int, "to": int, "changes": list[Change], "events": list[HistoryEvent]}
+)
+
+
+class History(_History, total=False):
+    """What happened behind the position ``from``, up to and with ``to``. ``changes`` is what is
+    different between the two; ``next_from`` is where the rest begins, if that is not all."""
+
+    next_from: int
+
+
+class _Received(TypedDict):
+    event_id: str
+    type: str
+    media_type: str
+    sha256: str
+    size: int
+    mapped: bool
+
+
+class Received(_Received, total=False):
+    """What a webhook call brought. ``body`` is ``None`` when it was erased."""
+
+    body: Optional[str]
+    event: str
+    headers: dict[str, str]
+    query: dict[str, str]
+
+
+class _Delivery(TypedDict):
+    position: int
+    event_id: str
+    type: str
+    stream: str
+    status: str
+
+
+class Delivery(_Delivery, total=False):
+    """The delivery of one event: pending, failing, delivered or skipped; failed for one that was
+    sent again by request. ``rejected`` says that the receiver will not take it."""
+
+    attempts: int
+    failing_since: str
+    last_attempt_at: str
+    next_attempt_at: str
+    response_status: int
+    error: str
+    rejected: bool
+
+
+class _Subscription(TypedDict):
+    id: str
+    workspace_id: str
+    name: str
+    url: str
+    format: str
+    is_active: bool
+    created_at: str
+    updated_at: str
+    version: int
+
+
+class Subscription(_Subscription, total=False):
+    """A receiver of events. ``position`` is that up to which all that fits has been delivered or
+    skipped; of the past it is not known. ``failing`` holds back the events behind it."""
+
+    types: list[str]
+    streams: list[str]
+    trigger_id: str
+    agent_id: str
+    disabled_at: str
+    disabled_code: str
+    disabled_reason: str
+    position: int
+    failing: Delivery
+    last_success: Delivery
+    created_by_id: str
+    deleted: bool
+
+
+class IssuedSubscription(Subscription):
+    """``secret`` verifies deliveries by Standard Webhooks: shown this once."""
+
+    secret: str
+
+
+class RedeliveredSubscription(Subscription, total=False):
+    """``redelivery`` is what came of the event that was sent again."""
+
+    redelivery: Delivery
+
+
+class Checkpoint(TypedDict):
+    """A signed statement of what the first ``size`` events of the log are."""
+
+    origin: str
+    size: int
+    root: str
+    note: str
+    created_at: str
+    verifier_key: str
+
+
+class Receipt(TypedDict):
+    """The proof that an event is in the log."""
+
+    format: str
+    event_id: str
+    index: int
+    leaf: str
+    hashes: list[str]
+    checkpoint: str
+    verifier_key: str
