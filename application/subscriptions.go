@@ -11,6 +11,7 @@ import (
 
 	"hooktrail/domain/agent"
 	"hooktrail/domain/apikey"
+	"hooktrail/domain/backtest"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
 	"hooktrail/domain/fault"
@@ -24,7 +25,7 @@ var EventTypes = eventTypes()
 
 func eventTypes() []string {
 	var names []string
-	for _, codec := range []*eventlog.Codec{trigger.Codec, agent.Codec, execution.Codec, apikey.Codec, subscription.Codec} {
+	for _, codec := range []*eventlog.Codec{trigger.Codec, agent.Codec, execution.Codec, apikey.Codec, subscription.Codec, backtest.Codec} {
 		names = slices.AppendSeq(names, maps.Keys(codec.Names()))
 	}
 	slices.Sort(names)

@@ -166,6 +166,13 @@ func (s *Server) routes() {
 	f.Get("/api/v1/events/:id/proof", s.need(apikey.EventsRead), s.proveEvent)
 	f.Get("/api/v1/audit/checkpoint", s.need(apikey.EventsRead), s.getCheckpoint)
 
+	backtests := "/api/v1/backtests"
+	f.Post(backtests, s.need(apikey.AgentsExecute), s.createBacktest)
+	f.Get(backtests, s.need(apikey.ExecutionsRead), s.listBacktests)
+	f.Get(backtests+"/:id", s.need(apikey.ExecutionsRead), s.getBacktest)
+	f.Get(backtests+"/:id/results", s.need(apikey.ExecutionsRead), s.listBacktestResults)
+	f.Post(backtests+"/:id/cancel", s.need(apikey.AgentsExecute), s.cancelBacktest)
+
 	subscriptions := "/api/v1/subscriptions"
 	f.Post(subscriptions, s.need(apikey.Admin), s.createSubscription)
 	f.Get(subscriptions, s.need(apikey.EventsRead), s.listSubscriptions)

@@ -61,6 +61,7 @@ type Client struct {
 	WebhookTriggers *WebhookTriggers
 	Agents          *Agents
 	Executions      *Executions
+	Backtests       *Backtests
 	Events          *Events
 	Rejections      *Rejections
 	APIKeys         *APIKeys
@@ -108,6 +109,7 @@ func New(options Options) (*Client, error) {
 		c.timeout = defaultTimeout
 	}
 	c.WebhookTriggers, c.Agents, c.Executions = &WebhookTriggers{c}, &Agents{c}, &Executions{c}
+	c.Backtests = &Backtests{c}
 	c.Events, c.Rejections, c.APIKeys = &Events{c}, &Rejections{c}, &APIKeys{c}
 	return c, nil
 }
