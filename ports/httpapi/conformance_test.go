@@ -46,6 +46,7 @@ func TestConformance(t *testing.T) {
 		a.useAgents(t)
 		a.useExecutions(t)
 		a.useSubscriptions(t)
+		a.useBacktests(t)
 		a.useRest(t)
 		require.Empty(t, a.contract.unseen(), "answers in the contract that no request caused")
 	})
