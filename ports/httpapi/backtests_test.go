@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	domain "hooktrail/domain/trigger"
 )
 
 const backtests = "/api/v1/backtests"
@@ -16,8 +18,8 @@ type backtestData struct {
 	Tally              struct{ Total, Done, Same, Differs, Failed, Skipped, Erased int }
 }
 
-// ended waits for the end of a backtest.
-func (a *api) ended(t testing.TB, id string) backtestData {
+// backtested waits for the end of a backtest.
+func (a *api) backtested(t testing.TB, id string) backtestData {
 	t.Helper()
 	var seen backtestData
 	require.Eventually(t, func() bool {
@@ -46,7 +48,7 @@ func (a *api) useBacktests(t *testing.T) {
 	var made backtestData
 	answer := a.must(t, 201, &made, "POST", backtests, request+`}`)
 	require.Equal(t, backtests+"/"+made.ID, answer.Header.Get("Location"))
-	require.Equal(t, 1, a.ended(t, made.ID).Tally.Differs)
+	require.Equal(t, 1, a.backtested(t, made.ID).Tally.Differs)
 	a.must(t, 200, nil, "GET", backtests+"?limit=5", "")
 	require.Contains(t, a.must(t, 200, nil, "GET", backtests+"/"+made.ID+"/results?verdict=differs", "").Body, `"status":"filtered"`)
 	a.must(t, 400, nil, "GET", backtests+"/"+made.ID+"/results?verdict=perhaps", "")
@@ -61,13 +63,15 @@ func (a *api) useBacktests(t *testing.T) {
 func TestBacktests(t *testing.T) {
 	eachDialect(t, func(t *testing.T, a *api) {
 		echo := a.echo(t)
-		trigger := a.trigger(t, echo, `{"options": {"signature": {"scheme": "github"}}}`)
+		trigger := a.trigger(t, echo, `{"options": {"signature": {"scheme": "github"}}, "generate_secret": true}`)
 		other := a.trigger(t, echo, "")
 		strict := a.agent(t, `{"name": "Strict", "runner": {"kind": "echo"}, "input_schema": {"type": "object", "properties": {"n": {"maximum": 2}}}}`)
 		outside := a.agent(t, `{"name": "Outside", "runner": {"kind": "none"}}`)
 		var ids []string
 		for i, event := range []string{"push", "issues", "push"} {
-			ids = append(ids, a.completed(t, trigger.Token, `{"n": `+number(int64(i+1))+`}`, "X-GitHub-Event", event))
+			body := `{"n": ` + number(int64(i+1)) + `}`
+			ids = append(ids, a.completed(t, trigger.Token, body, "X-GitHub-Event", event, "X-GitHub-Delivery", event+body,
+				"X-Hub-Signature-256", domain.Sign([]byte(trigger.Secret), []byte(body))))
 		}
 		a.completed(t, other.Token, `{"n": 9}`)
 		a.must(t, 201, nil, "POST", "/api/v1/executions/"+ids[0]+"/retry", "") // is no invocation
@@ -90,7 +94,7 @@ func TestBacktests(t *testing.T) {
 
 		var made backtestData
 		a.must(t, 201, &made, "POST", backtests, `{"agentId": "`+strict+`"`+of+`, "limit": 2}`)
-		seen := a.ended(t, made.ID)
+		seen := a.backtested(t, made.ID)
 		require.Equal(t, "completed", seen.Status)
 		require.Equal(t, [4]int{2, 2, 1, 1}, [4]int{seen.Tally.Total, seen.Tally.Done, seen.Tally.Same, seen.Tally.Failed}, "of the latest two the schema refuses one")
 		var results []struct {
@@ -114,7 +118,7 @@ func TestBacktests(t *testing.T) {
 
 		mapped := of + `, "options": {"input_mapping": {"cel": {"n": "payload.n", "event": "event"}}}`
 		a.must(t, 201, &made, "POST", backtests, `{"limit": 1`+mapped+`}`)
-		require.Equal(t, 1, a.ended(t, made.ID).Tally.Differs)
+		require.Equal(t, 1, a.backtested(t, made.ID).Tally.Differs)
 
 		play(t, a, []scenario{
 			{name: "without a time", method: "POST", path: backtests, body: `{"agent_id": "` + echo + `"}`, status: 400, contains: []string{`"since":"is required`}},
