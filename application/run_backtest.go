@@ -23,8 +23,9 @@ const (
 	keepEvery   = 250 * time.Millisecond
 	keepAtMost  = 200 // results
 	keepTimeout = 10 * time.Second
-	// A shadow run waits while real executions do, but each no longer than in all givesWay.
-	givesWay  = 2 * time.Second
+	// A shadow run waits while real executions do, but each no longer than givesWay: what waits may
+	// be for an agent that runs as many as it may, for hours.
+	givesWay  = 250 * time.Millisecond
 	lookPause = 25 * time.Millisecond
 )
 
