@@ -158,6 +158,7 @@ func (s *Server) routes() {
 	f.Get("/api/v1/executions/:id/received", s.need(apikey.ExecutionsRead), s.getReceived)
 	f.Post("/api/v1/executions/:id/cancel", s.need(apikey.ExecutionsWrite), s.cancelExecution)
 	f.Post("/api/v1/executions/:id/retry", s.need(apikey.ExecutionsWrite), s.retryExecution)
+	f.Post("/api/v1/executions/retry", s.need(apikey.ExecutionsWrite), s.retryExecutions)
 	f.Post("/api/v1/executions/:id/report", s.need(apikey.ExecutionsWrite), s.reportExecution)
 
 	f.Get("/api/v1/rejections", s.need(apikey.TriggersRead), s.listRejections)
