@@ -25,8 +25,10 @@ func TestRequest(t *testing.T) {
 		edit  func(*backtest.Settings)
 		field string // that is wrong
 	}{
-		"an agent":                {func(*backtest.Settings) {}, ""},
-		"a filter of a trigger":   {func(s *backtest.Settings) { s.AgentID, s.TriggerID, s.Options = "", "t", json.RawMessage(`{"filter": "true"}`) }, ""},
+		"an agent": {func(*backtest.Settings) {}, ""},
+		"a filter of a trigger": {func(s *backtest.Settings) {
+			s.AgentID, s.TriggerID, s.Options = "", "t", json.RawMessage(`{"filter": "true"}`)
+		}, ""},
 		"nothing to try":          {func(s *backtest.Settings) { s.AgentID = "" }, "agent_id"},
 		"a filter of no trigger":  {func(s *backtest.Settings) { s.Options = json.RawMessage(`{"filter": "true"}`) }, "trigger_id"},
 		"another option":          {func(s *backtest.Settings) { s.TriggerID, s.Options = "t", json.RawMessage(`{"rate_limit": 1}`) }, "options.rate_limit"},
