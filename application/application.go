@@ -36,9 +36,11 @@ type Dependencies struct {
 	// Deliveries keeps how far each subscription has been told of events, and Sender tells it.
 	Deliveries Deliveries
 	Sender     EventSender
-	Secrets    Secrets
-	Runner     AgentRunner
-	Limiter    RateLimiter
+	// Backtests keeps what trials on invocations of the past come to.
+	Backtests Backtests
+	Secrets   Secrets
+	Runner    AgentRunner
+	Limiter   RateLimiter
 	// Rejections remembers refused calls.
 	Rejections RejectionLog
 	// Senders gives the sender of every scheme in trigger.Schemes.

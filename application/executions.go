@@ -48,17 +48,20 @@ func (app *Application) ExecuteAgent(ctx context.Context, caller Caller, agentID
 	if err := fault.Fields(wrong); err != nil {
 		return ExecutionView{}, err
 	}
-	return app.request(ctx, caller, execution.Requested{
+	return app.request(ctx, caller, app.NewID(), execution.Requested{
 		AgentID: agentID, SessionID: e.SessionID, UserID: e.UserID, Metadata: e.Metadata,
 	}, e.Input)
 }
 
-// request records an execution that no webhook call asked for.
-func (app *Application) request(ctx context.Context, caller Caller, r execution.Requested, input []byte) (ExecutionView, error) {
-	id := app.NewID()
+// request records an execution that no webhook call asked for. One of that id that is there already
+// stays as it is.
+func (app *Application) request(ctx context.Context, caller Caller, id string, r execution.Requested, input []byte) (ExecutionView, error) {
 	meta := caller.metadata()
 	meta.CorrelationID = id
-	_, err := change(ctx, app, execution.Codec, caller.WorkspaceID, eventlog.Stream(eventlog.ExecutionStream, id), meta, func(execution.Execution) (decision, error) {
+	_, err := change(ctx, app, execution.Codec, caller.WorkspaceID, eventlog.Stream(eventlog.ExecutionStream, id), meta, func(x execution.Execution) (decision, error) {
+		if x.Version > 0 {
+			return decision{}, nil
+		}
 		stream := eventlog.Stream(eventlog.AgentStream, r.AgentID)
 		runs, err := fold[agent.Agent](ctx, app.Store, agent.Codec, stream, 0)
 		if err != nil {
@@ -138,6 +141,11 @@ func (app *Application) CancelExecution(ctx context.Context, caller Caller, id, 
 
 // RetryExecution runs an execution that has ended once more, as a new one.
 func (app *Application) RetryExecution(ctx context.Context, caller Caller, id string) (ExecutionView, error) {
+	return app.retryAs(ctx, caller, id, app.NewID())
+}
+
+// retryAs is RetryExecution with the id of the new execution.
+func (app *Application) retryAs(ctx context.Context, caller Caller, id, newID string) (ExecutionView, error) {
 	view, err := app.GetExecution(ctx, caller, id)
 	if err != nil {
 		return ExecutionView{}, err
@@ -152,7 +160,7 @@ func (app *Application) RetryExecution(ctx context.Context, caller Caller, id st
 	if !found {
 		return ExecutionView{}, fault.New(fault.Conflict, "the input of this execution has been erased")
 	}
-	return app.request(ctx, caller, execution.Requested{
+	return app.request(ctx, caller, newID, execution.Requested{
 		AgentID: view.AgentID, TriggerID: view.TriggerID, SessionID: view.SessionID, UserID: view.UserID, Metadata: view.Metadata,
 		RetryOf: id, MediaType: mediaType,
 	}, body)

@@ -102,6 +102,8 @@ type Claimed struct {
 	InputErased bool
 	MediaType   string
 	CreatedAt   time.Time
+	// Shadow is set for a run of a backtest, which is on no record of executions.
+	Shadow bool
 }
 
 // Secrets hashes what is only ever compared and seals what must be read again.

@@ -76,6 +76,7 @@ func (app *Application) attempt(ctx context.Context, claimed Claimed) (result Re
 	run := Run{
 		ExecutionID: claimed.Execution.ID, AgentID: claimed.Agent.ID, WorkspaceID: claimed.Execution.WorkspaceID,
 		TriggerID: claimed.Execution.TriggerID, Attempt: claimed.Execution.Attempt, Runner: claimed.Agent.Runner, Input: input,
+		Shadow: claimed.Shadow,
 	}
 	if id := claimed.Agent.SigningSecretID; id != "" {
 		secret, found, err := app.openSecret(ctx, id)

@@ -20,6 +20,9 @@ type Run struct {
 	Metadata map[string]string
 	// SigningSecret is the agent's secret by Standard Webhooks (whsec_…); "" sends unsigned.
 	SigningSecret string
+	// Shadow says that the run is a trial, whose output nobody will use: the agent is told, so that
+	// it can leave undone what has effects elsewhere.
+	Shadow bool
 	// Credential is the key or token that the agent is called with; "" is none.
 	Credential string
 }

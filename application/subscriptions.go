@@ -11,6 +11,7 @@ import (
 
 	"hooktrail/domain/agent"
 	"hooktrail/domain/apikey"
+	"hooktrail/domain/backtest"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
 	"hooktrail/domain/fault"
@@ -20,7 +21,7 @@ import (
 )
 
 // Codecs are those of all events that there are.
-var Codecs = []*eventlog.Codec{trigger.Codec, agent.Codec, execution.Codec, apikey.Codec, subscription.Codec}
+var Codecs = []*eventlog.Codec{trigger.Codec, agent.Codec, execution.Codec, apikey.Codec, subscription.Codec, backtest.Codec}
 
 // EventTypes lists the types of all events that there are, in order.
 var EventTypes = eventTypes()

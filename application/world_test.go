@@ -14,6 +14,7 @@ import (
 	"github.com/segmentio/ksuid"
 	"github.com/stretchr/testify/require"
 
+	"hooktrail/adapters/backtests"
 	"hooktrail/adapters/database"
 	"hooktrail/adapters/database/databasetest"
 	"hooktrail/adapters/deliveries"
@@ -122,7 +123,8 @@ func (w *world) replica(changes ...func(*setup)) *replica {
 		parts: application.Dependencies{
 			Store: store, Views: models, Queue: workqueue.New(db, store, w.clock.now), Secrets: ring,
 			Deliveries: deliveries.New(db, w.clock.now), Sender: runner.NewSender(runner.HTTPConfig{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}),
-			Runner: runner.Set{agent.RunnerEcho: runner.Echo{}}, Limiter: ratelimit.NewMemory(w.clock.now, 0), Senders: senders.Of,
+			Backtests: backtests.New(db),
+			Runner:    runner.Set{agent.RunnerEcho: runner.Echo{}}, Limiter: ratelimit.NewMemory(w.clock.now, 0), Senders: senders.Of,
 			Logger: slog.New(slog.NewTextHandler(r.logs, nil)), Now: w.clock.now, NewID: func() string { return ksuid.New().String() },
 			Random: rand.Reader, Jitter: func() float64 { return 0.5 }, Observe: r.metrics, Appended: appended, Due: application.NewBroadcast(),
 		},

@@ -19,6 +19,7 @@ type Models struct {
 	agents        stateTable
 	apiKeys       stateTable
 	subscriptions stateTable
+	backtests     stateTable
 	schedules     scheduleTable
 	executions    executionTable
 }
@@ -34,18 +35,18 @@ func onTables(db *database.DB, publicURL, suffix string) *Models {
 	return &Models{
 		db: db, publicURL: publicURL, schedules: schedules,
 		triggers: triggers, agents: agentTable("agents" + suffix), apiKeys: apiKeyTable("api_keys" + suffix),
-		subscriptions: subscriptionTable("subscriptions" + suffix),
-		executions:    newExecutionTable(suffix),
+		subscriptions: subscriptionTable("subscriptions" + suffix), backtests: backtestTable("backtests" + suffix),
+		executions: newExecutionTable(suffix),
 	}
 }
 
 // Tables are the names of the tables, in the order in which they are rebuilt.
-var Tables = []string{"triggers", "agents", "api_keys", "executions", "execution_queue", "schedules", "subscriptions"}
+var Tables = []string{"triggers", "agents", "api_keys", "executions", "execution_queue", "schedules", "subscriptions", "backtests"}
 
 // Apply brings the read models up to date with events that follow what they hold.
 func (m *Models) Apply(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
 	var moves []scheduleMove
-	var triggers, agents, apiKeys, subscriptions []eventlog.Recorded
+	var triggers, agents, apiKeys, subscriptions, backtests []eventlog.Recorded
 	for i := range events {
 		switch e := &events[i]; e.Stream.Kind() {
 		case eventlog.TriggerStream:
@@ -68,12 +69,14 @@ func (m *Models) Apply(ctx context.Context, tx *database.Tx, events []eventlog.R
 			if !e.Fact {
 				subscriptions = append(subscriptions, *e)
 			}
+		case eventlog.BacktestStream:
+			backtests = append(backtests, *e)
 		}
 	}
 	for _, part := range []struct {
 		table  *stateTable
 		events []eventlog.Recorded
-	}{{&m.triggers, triggers}, {&m.agents, agents}, {&m.apiKeys, apiKeys}, {&m.subscriptions, subscriptions}} {
+	}{{&m.triggers, triggers}, {&m.agents, agents}, {&m.apiKeys, apiKeys}, {&m.subscriptions, subscriptions}, {&m.backtests, backtests}} {
 		if err := part.table.apply(ctx, tx, part.events); err != nil {
 			return fmt.Errorf("project to %s: %w", part.table.name, err)
 		}

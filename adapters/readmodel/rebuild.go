@@ -10,6 +10,7 @@ import (
 	"hooktrail/adapters/database"
 	"hooktrail/domain/agent"
 	"hooktrail/domain/apikey"
+	"hooktrail/domain/backtest"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
 	"hooktrail/domain/subscription"
@@ -168,7 +169,7 @@ func readAfter(ctx context.Context, db *database.DB, position eventlog.Position)
 var codecs = map[string]*eventlog.Codec{
 	eventlog.TriggerStream: trigger.Codec, eventlog.AgentStream: agent.Codec,
 	eventlog.APIKeyStream: apikey.Codec, eventlog.ExecutionStream: execution.Codec,
-	eventlog.SubscriptionStream: subscription.Codec,
+	eventlog.SubscriptionStream: subscription.Codec, eventlog.BacktestStream: backtest.Codec,
 }
 
 // object is a table or index with the statement that makes it.

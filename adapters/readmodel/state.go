@@ -8,6 +8,7 @@ import (
 	"hooktrail/adapters/database"
 	"hooktrail/domain/agent"
 	"hooktrail/domain/apikey"
+	"hooktrail/domain/backtest"
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/subscription"
 	"hooktrail/domain/trigger"
@@ -79,6 +80,12 @@ func subscriptionTable(name string) stateTable {
 	return newStateTable(name, evolver(subscription.Codec, func(s subscription.Subscription) []any {
 		return []any{s.Active(), s.Deleted}
 	}), "active", "deleted")
+}
+
+func backtestTable(name string) stateTable {
+	return newStateTable(name, evolver(backtest.Codec, func(b backtest.Backtest) []any {
+		return []any{b.Active()}
+	}), "active")
 }
 
 func (t *stateTable) apply(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {

@@ -110,6 +110,9 @@ func environment(run application.Run) []string {
 		"HOOKTRAIL_ATTEMPT=" + strconv.Itoa(run.Attempt),
 		"HOOKTRAIL_TRIGGER_ID=" + run.TriggerID,
 	}
+	if run.Shadow {
+		env = append(env, "HOOKTRAIL_SHADOW=true")
+	}
 	for _, name := range inherited {
 		if value, set := os.LookupEnv(name); set {
 			env = append(env, name+"="+value)

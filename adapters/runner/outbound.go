@@ -55,6 +55,9 @@ func (o *outbound) address(header http.Header, run application.Run) error {
 			header.Set(name, value)
 		}
 	}
+	if run.Shadow {
+		header.Set("Hooktrail-Shadow", "true")
+	}
 	if run.Credential != "" {
 		header.Set("Authorization", "Bearer "+run.Credential)
 	}

@@ -29,6 +29,7 @@ type commandLine struct {
 	Triggers      client.Triggers      `cmd:"" group:"client" help:"Manage triggers."`
 	Agents        client.Agents        `cmd:"" group:"client" help:"Manage and run agents."`
 	Executions    client.Executions    `cmd:"" group:"client" help:"Follow, cancel and retry executions."`
+	Backtest      client.Backtest      `cmd:"" group:"client" help:"Try another agent, filter or mapping on past calls."`
 	Events        client.Events        `cmd:"" group:"client" help:"Read, follow and export the log."`
 	Subscriptions client.Subscriptions `cmd:"" group:"client" help:"Have events posted to services of yours."`
 	Rejections    client.Rejections    `cmd:"" group:"client" help:"List refused webhook calls."`

@@ -26,6 +26,8 @@ const (
 	APIKeyStream    = "api_key"
 	// SubscriptionStream is that of a receiver of events.
 	SubscriptionStream = "subscription"
+	// BacktestStream is that of a trial on invocations of the past.
+	BacktestStream = "backtest"
 )
 
 // Stream names the stream of the aggregate of that kind and id.

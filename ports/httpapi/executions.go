@@ -90,3 +90,18 @@ func (s *Server) getReceived(c *fiber.Ctx) error {
 	}
 	return data(c, fiber.StatusOK, view, nil)
 }
+
+func (s *Server) retryExecutions(c *fiber.Ctx) error {
+	var request application.RetryMany
+	warnings, err := s.decode(c, &request, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.contextOf()
+	defer cancel()
+	outcome, err := s.app.RetryExecutions(ctx, callerOf(c), request, c.Get("Idempotency-Key"))
+	if err != nil {
+		return err
+	}
+	return data(c, fiber.StatusOK, outcome, warnings)
+}

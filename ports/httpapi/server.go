@@ -163,6 +163,7 @@ func (s *Server) routes() {
 	f.Get("/api/v1/executions/:id/received", s.need(apikey.ExecutionsRead), s.getReceived)
 	f.Post("/api/v1/executions/:id/cancel", s.need(apikey.ExecutionsWrite), s.cancelExecution)
 	f.Post("/api/v1/executions/:id/retry", s.need(apikey.ExecutionsWrite), s.retryExecution)
+	f.Post("/api/v1/executions/retry", s.need(apikey.ExecutionsWrite), s.retryExecutions)
 	f.Post("/api/v1/executions/:id/report", s.need(apikey.ExecutionsWrite), s.reportExecution)
 
 	f.Get("/api/v1/rejections", s.need(apikey.TriggersRead), s.listRejections)
@@ -170,6 +171,13 @@ func (s *Server) routes() {
 	f.Get("/api/v1/events", s.need(apikey.EventsRead), s.listEvents)
 	f.Get("/api/v1/events/:id/proof", s.need(apikey.EventsRead), s.proveEvent)
 	f.Get("/api/v1/audit/checkpoint", s.need(apikey.EventsRead), s.getCheckpoint)
+
+	backtests := "/api/v1/backtests"
+	f.Post(backtests, s.need(apikey.AgentsExecute), s.createBacktest)
+	f.Get(backtests, s.need(apikey.ExecutionsRead), s.listBacktests)
+	f.Get(backtests+"/:id", s.need(apikey.ExecutionsRead), s.getBacktest)
+	f.Get(backtests+"/:id/results", s.need(apikey.ExecutionsRead), s.listBacktestResults)
+	f.Post(backtests+"/:id/cancel", s.need(apikey.AgentsExecute), s.cancelBacktest)
 
 	subscriptions := "/api/v1/subscriptions"
 	f.Post(subscriptions, s.need(apikey.Admin), s.createSubscription)

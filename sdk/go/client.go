@@ -61,6 +61,7 @@ type Client struct {
 	WebhookTriggers *WebhookTriggers
 	Agents          *Agents
 	Executions      *Executions
+	Backtests       *Backtests
 	Events          *Events
 	Rejections      *Rejections
 	APIKeys         *APIKeys
@@ -110,6 +111,7 @@ func New(options Options) (*Client, error) {
 		c.timeout = defaultTimeout
 	}
 	c.WebhookTriggers, c.Agents, c.Executions = &WebhookTriggers{c}, &Agents{c}, &Executions{c}
+	c.Backtests = &Backtests{c}
 	c.Events, c.Rejections, c.APIKeys = &Events{c}, &Rejections{c}, &APIKeys{c}
 	c.Subscriptions, c.Audit = &Subscriptions{c}, &Audit{c}
 	return c, nil

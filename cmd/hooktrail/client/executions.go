@@ -16,7 +16,7 @@ type Executions struct {
 	Received executionsReceived `cmd:"" help:"Show what the webhook call brought."`
 	Wait     executionsWait     `cmd:"" help:"Wait for the end of an execution and print its output."`
 	Cancel   executionsCancel   `cmd:"" help:"Cancel an execution."`
-	Retry    executionsRetry    `cmd:"" help:"Run an execution that has ended once more."`
+	Retry    executionsRetry    `cmd:"" help:"Run executions that have ended once more."`
 }
 
 // Help is shown with --help.
@@ -287,24 +287,5 @@ func (c *executionsCancel) Run(s *Session) error {
 			return connected.Executions.Cancel(ctx, c.ID, c.Reason, option)
 		})
 		return err
-	})
-}
-
-type executionsRetry struct {
-	Wait time.Duration `help:"Wait for the end and print the output." placeholder:"30s"`
-	anExecution
-}
-
-// Help is shown with --help.
-func (executionsRetry) Help() string {
-	return "As a new execution, on the same input.\n\n" + example("hooktrail executions retry $EXECUTION --wait 1m")
-}
-
-// Run retries.
-func (c *executionsRetry) Run(s *Session) error {
-	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
-		return s.begin(ctx, connected, c.Format, c.Wait, func(option hooktrail.RequestOption) (*hooktrail.Execution, error) {
-			return connected.Executions.Retry(ctx, c.ID, option)
-		})
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/fx"
 
 	"hooktrail/adapters/auditlog"
+	"hooktrail/adapters/backtests"
 	"hooktrail/adapters/database"
 	"hooktrail/adapters/deliveries"
 	"hooktrail/adapters/evaluator"
@@ -177,6 +178,7 @@ type parts struct {
 	Queue      *workqueue.Queue
 	Schedules  *schedules.Schedules
 	Deliveries *deliveries.Deliveries
+	Backtests  *backtests.Backtests
 	Sender     *runner.Sender
 	Ring       *keyring.Ring
 	Runners    application.AgentRunner
@@ -202,7 +204,8 @@ func newApplication(p parts) (*application.Application, error) {
 		AllowCommandRunner: p.Config.AllowCommandRunner, RateLimit: p.Config.RateLimit, MaxBodyBytes: p.Config.MaxBodyBytes,
 	}, application.Dependencies{
 		Store: p.Store, Views: p.Models, Queue: p.Queue, Schedules: p.Schedules, Deliveries: p.Deliveries, Sender: p.Sender, Secrets: p.Ring,
-		Runner: p.Runners, Limiter: p.Limiter, Rejections: p.Rejections, Senders: senders.Of, Evaluator: p.Evaluator, Trail: p.Trail, Logger: p.Logger,
+		Backtests: p.Backtests,
+		Runner:    p.Runners, Limiter: p.Limiter, Rejections: p.Rejections, Senders: senders.Of, Evaluator: p.Evaluator, Trail: p.Trail, Logger: p.Logger,
 		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,
 		Observe: p.Metrics, Appended: p.Wake.appended, Due: p.Wake.due,
 	})

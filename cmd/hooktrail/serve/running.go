@@ -16,6 +16,7 @@ import (
 	"go.uber.org/fx"
 
 	"hooktrail/adapters/auditlog"
+	"hooktrail/adapters/backtests"
 	"hooktrail/adapters/database"
 	"hooktrail/adapters/deliveries"
 	"hooktrail/adapters/eventstore"
@@ -27,6 +28,7 @@ import (
 	"hooktrail/adapters/workqueue"
 	"hooktrail/application"
 	"hooktrail/domain/trail"
+	"hooktrail/ports/backtest"
 	"hooktrail/ports/delivery"
 	"hooktrail/ports/messages"
 	"hooktrail/ports/schedule"
@@ -200,6 +202,29 @@ func deliver(lc fx.Lifecycle, config Config, app *application.Application, db *d
 			}
 		}
 		delivery.Run(ctx, app, delivery.Config{Owner: newID(), Lease: config.WorkerLease, Wake: wake.appended.Next}, logger)
+	})
+}
+
+// backtestsAtOnce is how many backtests a process works on at one time.
+const backtestsAtOnce = 2
+
+// runBacktests makes the shadow runs of backtests.
+func runBacktests(lc fx.Lifecycle, config Config, app *application.Application, kept *backtests.Backtests, logger *slog.Logger) {
+	if !config.has(RoleWorker) {
+		return
+	}
+	owners := make([]string, backtestsAtOnce)
+	for i := range owners {
+		owners[i] = newID()
+	}
+	background(lc, func(ctx context.Context) {
+		if config.Embedded() {
+			// No other process works on this store: whoever has a lease is gone.
+			if err := kept.ReleaseAll(ctx); err != nil {
+				logger.Warn("leases of earlier backtests could not be ended", "error", err)
+			}
+		}
+		backtest.Run(ctx, app, backtest.Config{Owners: owners, Lease: config.WorkerLease}, logger)
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/fx/fxevent"
 
 	"hooktrail/adapters/auditlog"
+	"hooktrail/adapters/backtests"
 	"hooktrail/adapters/database"
 	"hooktrail/adapters/deliveries"
 	"hooktrail/adapters/eventstore"
@@ -79,6 +80,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			newRunners,
 			newEvaluator,
 			func(db *database.DB) *deliveries.Deliveries { return deliveries.New(db, time.Now) },
+			backtests.New,
 			newSender,
 			newApplication,
 			newHTTPServer,
@@ -93,6 +95,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 			work,
 			fireSchedules,
 			deliver,
+			runBacktests,
 			serveAside,
 			func(lc fx.Lifecycle, stopper fx.Shutdowner, config Config, server *httpapi.Server, app *application.Application, listener listener, logger *slog.Logger) {
 				serveHTTP(lc, stopper, config, server, app, listener, logger, started)
