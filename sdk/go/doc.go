@@ -1,5 +1,5 @@
 // Package hooktrail is the Go client of Hooktrail: triggers, agents, executions, the event log,
-// refused calls, API keys, and webhook calls.
+// refused calls, API keys, subscriptions, receipts of the signed log, and webhook calls.
 //
 //	client, err := hooktrail.New(hooktrail.Options{}) // HOOKTRAIL_URL, HOOKTRAIL_API_KEY
 //	trigger, err := client.WebhookTriggers.Create(ctx, hooktrail.CreateTrigger{
