@@ -62,16 +62,11 @@ func Export(ctx context.Context, db *database.DB, to io.Writer, now time.Time, p
 
 // schemaOf gives the last step of the schema, and an error unless it has been taken.
 func schemaOf(ctx context.Context, db *database.DB) (int64, error) {
-	steps, err := db.Migrations(ctx)
-	if err != nil {
-		return 0, err
+	taken, last, err := db.Schema(ctx)
+	if err == nil && taken != last {
+		err = fmt.Errorf("the schema is at step %d of %d; run: hooktrail migrate", taken, last)
 	}
-	for _, step := range steps {
-		if !step.Applied {
-			return 0, errors.New("the schema is not up to date; run: hooktrail migrate")
-		}
-	}
-	return steps[len(steps)-1].Version, nil
+	return last, err
 }
 
 // snapshot begins a transaction in which all queries see the same state.
