@@ -100,8 +100,9 @@ func readLeaves(ctx context.Context, db *database.DB, after, upTo int64, hashes 
 func Belongs(payload, data []byte) bool {
 	digest := sha256.Sum256(payload)
 	var member [128]byte
-	looksLike := hex.AppendEncode(append(member[:0], `put":{"sha256":"`...), digest[:]) // of "input" or "output"
-	return bytes.Contains(data, looksLike)
+	looksLike := append(hex.AppendEncode(append(member[:0], `":{"sha256":"`...), digest[:]), '"')
+	at := bytes.Index(data, looksLike)
+	return at >= 0 && (bytes.HasSuffix(data[:at], []byte(`"input`)) || bytes.HasSuffix(data[:at], []byte(`"output`)) || bytes.HasSuffix(data[:at], []byte(`"body`)))
 }
 
 // blocks reads stored blocks, each once. It serves one question and is thrown away.
