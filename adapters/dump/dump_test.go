@@ -69,7 +69,7 @@ func (s *source) fill(t *testing.T, from, to int) {
 			if p := payloadOf(n); p != nil {
 				digest := sha256.Sum256(p)
 				of := []string{"input", "output", "body"}[n%2+n%5/4] // as the events name it
-			data = fmt.Sprintf(`{"n":%d,"%s":{"sha256":"%s","size":%d}}`, n, of, hex.EncodeToString(digest[:]), len(p))
+				data = fmt.Sprintf(`{"n":%d,"%s":{"sha256":"%s","size":%d}}`, n, of, hex.EncodeToString(digest[:]), len(p))
 			}
 			tx.Exec("INSERT INTO events (position, event_id, workspace_id, stream, version, fact, type, schema_version, recorded_at, actor, metadata, data, payload)"+
 				" VALUES (?, ?, 'w1', 'note-1', ?, ?, 'note.written', 1, ?, 'system', '{}', ?, ?)", n, fmt.Sprintf("e%d", n), n, n%2 == 0, int64(n), data, payloadOf(n))
