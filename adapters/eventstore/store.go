@@ -242,8 +242,8 @@ func (b *batch) writeKeys(tx *database.Tx) {
 	tx.Bulk(insertKeys.With(scopes, keys, digests, subjects, expiries))
 }
 
-// erasePayloads takes payloads away. SQLite is told to overwrite them, which it else leaves until the
-// space is used again; for all that is deleted on the way of a call it would cost too much.
+// erasePayloads takes payloads away. SQLite is told to overwrite what it frees, which it else leaves
+// until the space is used again; for all that is deleted on the way of a call it would cost too much.
 func (b *batch) erasePayloads(tx *database.Tx) {
 	if len(b.erase) == 0 {
 		return
