@@ -49,6 +49,7 @@ type decision struct {
 	keep        []eventlog.Credential
 	forget      []string
 	payload     []byte // of the first event
+	erase       []eventlog.Position
 	idempotency *eventlog.IdempotencyKey
 	due         bool // see eventlog.Append
 }
@@ -109,7 +110,7 @@ func changeFrom[A aggregate[A]](ctx context.Context, app *Application, codec *ev
 func (app *Application) encode(codec *eventlog.Codec, workspace string, stream eventlog.StreamID, expected int64, meta eventlog.Metadata, d decision) (eventlog.Append, error) {
 	a := eventlog.Append{
 		WorkspaceID: workspace, Stream: stream, Expected: expected, Meta: meta,
-		Guards: d.guards, Keep: d.keep, Forget: d.forget, Idempotency: d.idempotency, Due: d.due,
+		Guards: d.guards, Keep: d.keep, Forget: d.forget, Erase: d.erase, Idempotency: d.idempotency, Due: d.due,
 		Events: make([]eventlog.Proposed, len(d.events)),
 	}
 	for i, event := range d.events {

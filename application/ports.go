@@ -65,6 +65,8 @@ type Views interface {
 	Execution(ctx context.Context, workspace, id string) (ExecutionView, bool, error)
 	Executions(ctx context.Context, workspace string, f ExecutionFilter, p Paging) (Page[ExecutionView], error)
 	Input(ctx context.Context, executionID string) (body []byte, mediaType string, found bool, err error)
+	// Kept lists the payloads that are kept of an execution and not erased.
+	Kept(ctx context.Context, executionID string) ([]execution.KeptWith, error)
 	APIKeys(ctx context.Context, workspace string, p Paging) (Page[APIKeyView], error)
 	Subscription(ctx context.Context, workspace, id string) (SubscriptionView, bool, error)
 	Subscriptions(ctx context.Context, workspace string, f SubscriptionFilter, p Paging) (Page[SubscriptionView], error)

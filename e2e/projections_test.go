@@ -182,7 +182,7 @@ func variedHistory(t testing.TB, service *service) []string {
 	c := &service.client
 	echo := c.newAgent(`{"name": "echo \u0130", "description": "two", "runner": {"kind": "echo"}, "max_concurrency": 3}`)
 	nobody := c.newAgent(`{"name": "nobody", "runner": {"kind": "none"}, "type": "x"}`)
-	private := c.newAgent(`{"name": "private", "runner": {"kind": "http", "url": "http://127.0.0.1:1/"}}`)
+	private := c.newAgent(`{"name": "private", "runner": {"kind": "http", "url": "http://127.0.0.2:1/"}}`)
 	archived := c.newAgent(`{"name": "archived", "runner": {"kind": "echo"}}`)
 	c.api(http.StatusOK, http.MethodPatch, "/api/v1/agents/"+nobody.ID, `{"description": "changed", "retry": {"max_attempts": 2}}`)
 	c.api(http.StatusNoContent, http.MethodDelete, "/api/v1/agents/"+archived.ID, "")

@@ -162,7 +162,7 @@ func (b *Builder) Advance(ctx context.Context) (size uint64, added int, err erro
 	}
 	changed = append(changed, tree.Growing()...)
 	if err := b.db.Write(ctx, func(tx *database.Tx) error {
-		writeBlocks(tx, changed)
+		WriteBlocks(tx, changed)
 		return nil
 	}); err != nil {
 		return size, 0, fmt.Errorf("keep the hashes of events: %w", err)

@@ -85,7 +85,7 @@ func readLeaves(ctx context.Context, db *database.DB, after, upTo int64, hashes 
 			return hashes, &gapError{after}
 		}
 		hashes = append(hashes, trail.HashLeaf(r.encode()))
-		if there != 0 && !belongs(payload, r.data) {
+		if there != 0 && !Belongs(payload, r.data) {
 			forged(after)
 		}
 	}
@@ -95,13 +95,14 @@ func readLeaves(ctx context.Context, db *database.DB, after, upTo int64, hashes 
 	return hashes, nil
 }
 
-// belongs says whether an event's data hold the digest of a payload. They are JSON that we wrote,
+// Belongs says whether an event's data hold the digest of a payload. They are JSON that we wrote,
 // in which a text cannot look like this.
-func belongs(payload, data []byte) bool {
+func Belongs(payload, data []byte) bool {
 	digest := sha256.Sum256(payload)
 	var member [128]byte
-	looksLike := hex.AppendEncode(append(member[:0], `put":{"sha256":"`...), digest[:]) // of "input" or "output"
-	return bytes.Contains(data, looksLike)
+	looksLike := append(hex.AppendEncode(append(member[:0], `":{"sha256":"`...), digest[:]), '"')
+	at := bytes.Index(data, looksLike)
+	return at >= 0 && (bytes.HasSuffix(data[:at], []byte(`"input`)) || bytes.HasSuffix(data[:at], []byte(`"output`)) || bytes.HasSuffix(data[:at], []byte(`"body`)))
 }
 
 // blocks reads stored blocks, each once. It serves one question and is thrown away.
@@ -154,7 +155,8 @@ var keepBlocks = database.Insert("audit_blocks", `ON CONFLICT (level, block) DO 
 	WHERE length(excluded.hashes) > length(audit_blocks.hashes) AND substr(excluded.hashes, 1, length(audit_blocks.hashes)) = audit_blocks.hashes`,
 	database.Column{Name: "level", Type: "int8"}, database.Column{Name: "block", Type: "int8"}, database.Column{Name: "hashes", Type: "bytea"})
 
-func writeBlocks(tx *database.Tx, changed []trail.Block) {
+// WriteBlocks queues that blocks of the tree are kept.
+func WriteBlocks(tx *database.Tx, changed []trail.Block) {
 	levels, indexes, hashes := make([]int64, len(changed)), make([]int64, len(changed)), make([][]byte, len(changed))
 	for i, block := range changed {
 		levels[i], indexes[i], hashes[i] = int64(block.Level), int64(block.Index), block.Hashes

@@ -12,8 +12,8 @@ import (
 	"hooktrail/domain/trail"
 )
 
-// verifierSetting holds the key that everybody may know.
-const verifierSetting = "audit_verifier"
+// VerifierSetting is the setting with the key that everybody may know.
+const VerifierSetting = "audit_verifier"
 
 // OpenSigner gives the key that signs the checkpoints of an installation, and makes it when there
 // is none yet. All replicas get the same.
@@ -39,7 +39,7 @@ func OpenSigner(ctx context.Context, db *database.DB, ring *keyring.Ring, origin
 		return nil, fmt.Errorf("the signing key of the audit trail: %w", err)
 	}
 	signing, verifier, _ := strings.Cut(string(opened), "\n")
-	published, err := db.SettingOnce(ctx, verifierSetting, []byte(verifier))
+	published, err := db.SettingOnce(ctx, VerifierSetting, []byte(verifier))
 	if err != nil {
 		return nil, fmt.Errorf("keep the verifier key of the audit trail: %w", err)
 	}
@@ -54,7 +54,7 @@ var ErrNoKey = errors.New("there is no audit trail yet: 'hooktrail serve' with t
 
 // Verifier gives the key to verify with, as the database has it.
 func Verifier(ctx context.Context, db *database.DB) (*trail.Verifier, error) {
-	text, err := db.Setting(ctx, verifierSetting)
+	text, err := db.Setting(ctx, VerifierSetting)
 	if err != nil {
 		return nil, fmt.Errorf("read the verifier key of the audit trail: %w", err)
 	}

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"fmt"
+	"io/fs"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -76,4 +77,28 @@ func (db *DB) Migrations(ctx context.Context) ([]Migration, error) {
 		steps[i] = Migration{Version: state.Source.Version, Source: state.Source.Path, Applied: state.State == goose.StateApplied}
 	}
 	return steps, nil
+}
+
+// Schema gives the last step of the schema that was taken, and the last that there is. Unlike
+// Migrations it can be asked while the database is written to.
+func (db *DB) Schema(ctx context.Context) (taken, last int64, err error) {
+	files, err := migrations.For(db.Dialect.Name)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the migrations: %w", err)
+	}
+	steps, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the migrations: %w", err)
+	}
+	for _, name := range steps {
+		version, err := goose.NumericComponent(name)
+		if err != nil {
+			return 0, 0, fmt.Errorf("read the migrations: %w", err)
+		}
+		last = max(last, version)
+	}
+	if err := db.Get(ctx, &taken, "SELECT max(version_id) FROM goose_db_version"); err != nil {
+		return 0, 0, fmt.Errorf("read the state of the schema: %w", err)
+	}
+	return taken, last, nil
 }

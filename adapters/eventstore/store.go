@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"hooktrail/adapters/database"
@@ -151,6 +152,7 @@ type batch struct {
 	keys        []eventlog.IdempotencyKey
 	credentials []eventlog.Credential
 	forget      []string
+	erase       []string // positions
 }
 
 // admit gives the events of an append their positions and versions. Its expectations have
@@ -177,6 +179,9 @@ func (b *batch) admit(a *eventlog.Append) eventlog.Appended {
 	}
 	b.credentials = append(b.credentials, a.Keep...)
 	b.forget = append(b.forget, a.Forget...)
+	for _, position := range a.Erase {
+		b.erase = append(b.erase, strconv.FormatInt(int64(position), 10))
+	}
 	return eventlog.Appended{Events: b.events[first:len(b.events):len(b.events)]}
 }
 
@@ -222,6 +227,7 @@ func (s *Store) write(ctx context.Context, tx *database.Tx, b *batch) error {
 	tx.Bulk(insertEvents.With(positions, ids, workspaces, streams, versions, facts, types, schemas, ats, actors, metadata, data, payloads))
 	b.writeKeys(tx)
 	b.writeCredentials(tx)
+	b.erasePayloads(tx)
 	if err := s.projector.Apply(ctx, tx, b.events); err != nil {
 		return fmt.Errorf("apply to the read models: %w", err)
 	}
@@ -241,6 +247,22 @@ func (b *batch) writeKeys(tx *database.Tx) {
 		scopes[i], keys[i], subjects[i], digests[i], expiries[i] = k.Scope, k.Key, k.Subject, k.Digest, database.Micros(k.ExpiresAt)
 	}
 	tx.Bulk(insertKeys.With(scopes, keys, digests, subjects, expiries))
+}
+
+// erasePayloads takes payloads away. SQLite is told to overwrite what it frees, which it else leaves
+// until the space is used again; for all that is deleted on the way of a call it would cost too much.
+func (b *batch) erasePayloads(tx *database.Tx) {
+	if len(b.erase) == 0 {
+		return
+	}
+	overwrite := func(mode string) {
+		if tx.Dialect().Name == database.SQLite {
+			tx.Query(func(database.Scan) error { return nil }, "PRAGMA secure_delete = "+mode)
+		}
+	}
+	overwrite("ON")
+	tx.Exec("UPDATE events SET payload = NULL WHERE position IN (SELECT CAST(asked.value AS BIGINT) FROM "+tx.Dialect().Each("asked")+")", tx.Dialect().List(b.erase))
+	overwrite("OFF")
 }
 
 func (b *batch) writeCredentials(tx *database.Tx) {

@@ -88,6 +88,27 @@ func unwrap(stored []byte, master secretbox.MasterKeys) (*secretbox.Box, error) 
 	return box, nil
 }
 
+// Check reports whether a master key opens the key ring that is among an installation's settings,
+// and the ring what is sealed among them.
+func Check(settings map[string][]byte, master secretbox.MasterKeys) error {
+	stored, there := settings[setting]
+	if !there {
+		return errors.New("there is no key ring among the settings")
+	}
+	box, err := unwrap(stored, master)
+	if err != nil {
+		return err
+	}
+	for _, name := range sealedSettings {
+		if sealed, there := settings[name]; there {
+			if _, err := box.Open(sealed, name); err != nil {
+				return fmt.Errorf("open the setting %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
 // HashToken gives the keyed hash by which a trigger's token is found.
 func (r *Ring) HashToken(token string) []byte { return r.box.Load().HashToken(token) }
 

@@ -199,6 +199,9 @@ func changeOf(recorded *eventlog.Recorded) (*executionChange, error) {
 		}
 		return begin(id, recorded.Version, e.Runs, c), nil
 	}
+	if recorded.Fact {
+		return nil, nil // it changes nothing that is shown
+	}
 	p := progress{version: recorded.Version}
 	switch e := event.(type) {
 	case execution.Started:

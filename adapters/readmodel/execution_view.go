@@ -1,6 +1,7 @@
 package readmodel
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"hooktrail/domain/eventlog"
 	"hooktrail/domain/execution"
 	"hooktrail/domain/payload"
+	"hooktrail/domain/trigger"
 )
 
 type executionRow struct {
@@ -124,6 +126,36 @@ func (m *Models) Input(ctx context.Context, id string) ([]byte, string, bool, er
 		return nil, "", false, nil
 	}
 	return row.Payload, text(row.MediaType), err == nil, m.db.Failure("read an input", err)
+}
+
+// Kept lists the payloads that are kept of an execution: what its trigger received, if that was mapped, its
+// input and its output.
+func (m *Models) Kept(ctx context.Context, id string) ([]execution.KeptWith, error) {
+	var rows []struct {
+		Position int64  `db:"position"`
+		Data     string `db:"data"`
+	}
+	err := m.db.Select(ctx, &rows, "SELECT e.position, e.data FROM "+m.executions.name+" x JOIN events e ON e.position IN (x.position, x.output_position, x.position - 1)"+
+		" WHERE x.id = ? AND e.payload IS NOT NULL AND (e.position <> x.position - 1 OR e.type = 'trigger.received' AND e.stream = 'trigger-' || x.trigger_id) ORDER BY e.position", id)
+	if err != nil {
+		return nil, m.db.Failure("look for payloads", err)
+	}
+	kept := make([]execution.KeptWith, 0, len(rows))
+	for _, row := range rows {
+		var data struct {
+			ExecutionID         string `json:"execution_id"`
+			Body, Input, Output *trigger.Digest
+		}
+		if err := json.Unmarshal([]byte(row.Data), &data); err != nil {
+			return nil, fmt.Errorf("read the event at position %d: %w", row.Position, err)
+		}
+		digest := cmp.Or(data.Input, data.Output, data.Body)
+		if digest == nil || data.Body != nil && data.ExecutionID != id {
+			continue
+		}
+		kept = append(kept, execution.KeptWith{Position: eventlog.Position(row.Position), Payload: *digest})
+	}
+	return kept, nil
 }
 
 // Executions lists executions, the newest first.

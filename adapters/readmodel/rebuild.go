@@ -30,8 +30,7 @@ const (
 // Rebuild makes all read models anew from the log, beside the live ones, while the service
 // goes on, and puts them in their place at the end. progress is told how far it is.
 func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress func(done, total eventlog.Position)) error {
-	next := onTables(db, publicURL, rebuildSuffix)
-	statistics := statisticsOn(db, "trigger_statistics"+rebuildSuffix)
+	next := &Loader{onTables(db, publicURL, rebuildSuffix), statisticsOn(db, "trigger_statistics"+rebuildSuffix)}
 	// In the order in which queries name them, so that none waits for a table behind this one
 	// while this one waits for a table behind it.
 	tables := append(slices.Clone(Tables), "trigger_statistics")
@@ -44,19 +43,7 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 		return fmt.Errorf("make the new tables: %w", err)
 	}
 	var done eventlog.Position
-	apply := func(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
-		for _, e := range events {
-			if counts(e) {
-				statistics.Add(e.Stream, 1, e.At)
-			}
-		}
-		if err := next.Apply(ctx, tx, events); err != nil {
-			return err
-		}
-		statistics.write(tx, statistics.take())
-		return nil
-	}
-	if err := followAlong(ctx, db, &done, apply, progress); err != nil {
+	if err := followAlong(ctx, db, &done, next.apply, progress); err != nil {
 		return err
 	}
 	return db.Write(ctx, func(tx *database.Tx) error {
@@ -75,20 +62,69 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 				break
 			}
 			done = events[len(events)-1].Position
-			if err := apply(ctx, tx, events); err != nil {
+			if err := next.apply(ctx, tx, events); err != nil {
 				return err
 			}
 			if err := tx.Flush(ctx); err != nil {
 				return err
 			}
 		}
-		// The new statistics go up to here; a consumer at work must not add to them what it
-		// has gathered before.
-		tx.Exec("INSERT INTO consumer_offsets (consumer_group, position, owner, lease_until) VALUES (?, ?, '', 0)"+
-			" ON CONFLICT (consumer_group) DO UPDATE SET position = excluded.position, owner = '', lease_until = 0", StatisticsGroup, int64(done))
+		keepStatisticsPosition(tx, done)
 		progress(done, done)
 		return swap(ctx, tx, tables)
 	})
+}
+
+// keepStatisticsPosition queues that the statistics go up to here: a consumer at work must not add to
+// them what it has gathered before.
+func keepStatisticsPosition(tx *database.Tx, position eventlog.Position) {
+	tx.Exec("INSERT INTO consumer_offsets (consumer_group, position, owner, lease_until) VALUES (?, ?, '', 0)"+
+		" ON CONFLICT (consumer_group) DO UPDATE SET position = excluded.position, owner = '', lease_until = 0", StatisticsGroup, int64(position))
+}
+
+// Loader makes all read models of a log that is read from its beginning.
+type Loader struct {
+	models     *Models
+	statistics *Statistics
+}
+
+// NewLoader makes a loader for the live tables of an empty store.
+func NewLoader(db *database.DB) *Loader { return &Loader{New(db, ""), NewStatistics(db)} }
+
+// Load queues what the next events of the log, in their order, make of the read models. Of their
+// metadata the actor is needed alone.
+func (l *Loader) Load(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
+	for i := range events {
+		if err := decode(&events[i]); err != nil {
+			return fmt.Errorf("position %d: %w", events[i].Position, err)
+		}
+	}
+	return l.apply(ctx, tx, events)
+}
+
+// End queues what has to be known behind the last event, which is at this position.
+func (l *Loader) End(tx *database.Tx, position eventlog.Position) {
+	keepStatisticsPosition(tx, position)
+}
+
+func (l *Loader) apply(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
+	for _, e := range events {
+		if counts(e) {
+			l.statistics.Add(e.Stream, 1, e.At)
+		}
+	}
+	if err := l.models.Apply(ctx, tx, events); err != nil {
+		return err
+	}
+	l.statistics.write(tx, l.statistics.take())
+	return nil
+}
+
+func decode(e *eventlog.Recorded) (err error) {
+	if codec, known := codecs[e.Stream.Kind()]; known {
+		e.Event, err = codec.Decode(*e)
+	}
+	return err
 }
 
 // followAlong applies the log up to where appends must wait for the rest. What comes next is
@@ -156,10 +192,8 @@ func readAfter(ctx context.Context, db *database.DB, position eventlog.Position)
 			return nil, err
 		}
 		e.At = database.Time(at)
-		if codec, known := codecs[e.Stream.Kind()]; known {
-			if e.Event, err = codec.Decode(e); err != nil {
-				return nil, err
-			}
+		if err := decode(&e); err != nil {
+			return nil, err
 		}
 		events = append(events, e)
 	}

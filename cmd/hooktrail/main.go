@@ -24,6 +24,8 @@ type commandLine struct {
 	Migrate     migrateCommand     `cmd:"" group:"server" help:"Bring the database schema up to date."`
 	Doctor      doctorCommand      `cmd:"" group:"server" help:"Check the settings, the database and the keys."`
 	Projections projectionsCommand `cmd:"" group:"server" help:"Manage the read models."`
+	Export      exportCommand      `cmd:"" group:"server" help:"Write a whole store into a file."`
+	Import      importCommand      `cmd:"" group:"server" help:"Fill an empty store from a file."`
 	Audit       auditCommand       `cmd:"" group:"server" help:"Prove that the event log was not changed."`
 
 	Triggers      client.Triggers      `cmd:"" group:"client" help:"Manage triggers."`

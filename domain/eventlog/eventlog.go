@@ -149,6 +149,8 @@ type Append struct {
 	// Due says that workers may have something to run behind it: an execution that waits, or
 	// room for one.
 	Due bool
+	// Erase takes the payloads of earlier events away in the same transaction.
+	Erase []Position
 	// Keep and Forget change credentials in the same transaction.
 	Keep   []Credential
 	Forget []string

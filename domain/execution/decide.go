@@ -69,13 +69,35 @@ func (x Execution) Cancel(reason string) ([]eventlog.Event, error) {
 	if err := x.open(); err != nil {
 		return nil, err
 	}
-	if len(reason) > 1000 {
-		return nil, fault.Field("reason", "is longer than 1000 bytes")
-	}
-	if strings.ContainsRune(reason, 0) {
-		return nil, fault.Field("reason", "must not hold a NUL character")
+	if err := checkReason(reason); err != nil {
+		return nil, err
 	}
 	return []eventlog.Event{WasCancelled{Reason: reason}}, nil
+}
+
+func checkReason(reason string) error {
+	if len(reason) > 1000 {
+		return fault.Field("reason", "is longer than 1000 bytes")
+	}
+	if strings.ContainsRune(reason, 0) {
+		return fault.Field("reason", "must not hold a NUL character")
+	}
+	return nil
+}
+
+// Erase decides to erase the payloads that are kept of an execution that has ended; when there are
+// none any more, nothing happens.
+func (x Execution) Erase(kept []KeptWith, reason string) ([]eventlog.Event, error) {
+	if err := checkReason(reason); err != nil {
+		return nil, err
+	}
+	if !x.Status.Final() {
+		return nil, fault.New(fault.Conflict, "the execution has not ended yet: it is %s; wait for its end, or cancel it first", x.Status)
+	}
+	if len(kept) == 0 {
+		return nil, nil
+	}
+	return []eventlog.Event{PayloadsErased{Reason: reason, Payloads: kept}}, nil
 }
 
 // open checks that the execution is there and has not ended.

@@ -144,6 +144,20 @@ type WasCancelled struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// PayloadsErased says that the input and the output of an execution that has ended are gone, and
+// which they were. Nothing is decided on it.
+type PayloadsErased struct {
+	eventlog.Base
+	Reason   string     `json:"reason,omitempty"`
+	Payloads []KeptWith `json:"payloads"`
+}
+
+// KeptWith is a payload that is kept with an event.
+type KeptWith struct {
+	Position eventlog.Position `json:"position"` // of the event
+	Payload  trigger.Digest    `json:"payload"`
+}
+
 // Codec stores the events of this package.
 var Codec = eventlog.NewCodec(
 	eventlog.Type[Requested]("execution.requested"),
@@ -152,6 +166,7 @@ var Codec = eventlog.NewCodec(
 	eventlog.Type[Succeeded]("execution.completed", eventlog.Unchanged), // v2 may have the token usage
 	eventlog.Type[GaveUp]("execution.failed"),
 	eventlog.Type[WasCancelled]("execution.cancelled"),
+	eventlog.FactType[PayloadsErased]("execution.payloads_erased"),
 )
 
 // FromInvoked gives the execution that an accepted webhook call creates.

@@ -24,5 +24,8 @@ func TestGoldenEvents(t *testing.T) {
 		"execution.completed.v2":      execution.Succeeded{Attempt: 2, Output: digest, TokenUsage: &execution.TokenUsage{PromptTokens: 40, CompletionTokens: 2, TotalTokens: 42}},
 		"execution.failed.v1":         execution.GaveUp{Attempt: 5, Error: failed},
 		"execution.cancelled.v1":      execution.WasCancelled{Reason: "not needed any more"},
+		"execution.payloads_erased.v1": execution.PayloadsErased{
+			Reason: "asked for by the person", Payloads: []execution.KeptWith{{Position: 12, Payload: digest}, {Position: 15, Payload: digest}},
+		},
 	})
 }

@@ -64,7 +64,7 @@ func TestScopes(t *testing.T) {
 				}
 			}
 		}
-		require.Equal(t, 64, tried)
+		require.Equal(t, 65, tried)
 		a.must(t, 200, nil, "GET", "/api/v1/me", "", as(with["agents:read"])...)
 	})
 }

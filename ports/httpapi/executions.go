@@ -55,6 +55,16 @@ func (s *Server) cancelExecution(c *fiber.Ctx) error {
 	return data(c, fiber.StatusOK, view, warnings)
 }
 
+func (s *Server) eraseExecution(c *fiber.Ctx) error {
+	ctx, cancel := s.contextOf()
+	defer cancel()
+	view, err := s.app.EraseExecution(ctx, callerOf(c), c.Params("id"), c.Query("reason"))
+	if err != nil {
+		return err
+	}
+	return data(c, fiber.StatusOK, view, nil)
+}
+
 func (s *Server) retryExecution(c *fiber.Ctx) error {
 	ctx, cancel := s.contextOf()
 	defer cancel()

@@ -84,6 +84,10 @@ func TestExecutions(t *testing.T) {
 			{name: "cancelled without a word", given: outside, method: "POST", path: one + "/cancel", status: 200, events: []string{"execution.cancelled"}},
 			{name: "cancelled for too long a reason", given: outside, method: "POST", path: one + "/cancel", body: `{"reason": "` + strings.Repeat("r", 1001) + `"}`, status: 400, contains: []string{`"reason"`}},
 			{name: "cancelled when it has ended", given: reported, method: "POST", path: one + "/cancel", status: 400, contains: []string{`"conflict"`}},
+			{name: "erased", given: reported, method: "DELETE", path: one + "/payloads?reason=asked+for", status: 200, contains: []string{`"status":"completed"`}, lacks: []string{`"n":1`}, events: []string{"execution.payloads_erased"}},
+			{name: "erased before it has ended", given: outside, method: "DELETE", path: one + "/payloads", status: 400, contains: []string{`"conflict"`, "it is pending"}},
+			{name: "erased for too long a reason", given: reported, method: "DELETE", path: one + "/payloads?reason=" + strings.Repeat("r", 1001), status: 400, contains: []string{`"reason"`}},
+			{name: "an execution that is not there, erased", method: "DELETE", path: "/api/v1/executions/{nobody}/payloads", status: 404},
 			{name: "retried", given: reported, method: "POST", path: one + "/retry", status: 201, contains: []string{`"retry_of":"{execution}"`, `"input":{"n":1}`, `"status":"pending"`}, lacks: []string{`"id":"{execution}"`}, events: requested},
 			{name: "retried before it has ended", given: outside, method: "POST", path: one + "/retry", status: 400, contains: []string{`"conflict"`}},
 		})

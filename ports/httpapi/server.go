@@ -162,6 +162,7 @@ func (s *Server) routes() {
 	f.Get("/api/v1/executions/:id/history", s.need(apikey.EventsRead), s.history(eventlog.ExecutionStream))
 	f.Get("/api/v1/executions/:id/received", s.need(apikey.ExecutionsRead), s.getReceived)
 	f.Post("/api/v1/executions/:id/cancel", s.need(apikey.ExecutionsWrite), s.cancelExecution)
+	f.Delete("/api/v1/executions/:id/payloads", s.need(apikey.ExecutionsWrite), s.eraseExecution)
 	f.Post("/api/v1/executions/:id/retry", s.need(apikey.ExecutionsWrite), s.retryExecution)
 	f.Post("/api/v1/executions/retry", s.need(apikey.ExecutionsWrite), s.retryExecutions)
 	f.Post("/api/v1/executions/:id/report", s.need(apikey.ExecutionsWrite), s.reportExecution)

@@ -138,6 +138,16 @@ func (e *Executions) Cancel(ctx context.Context, id, reason string, options ...R
 	}{reason}, options)
 }
 
+// ErasePayloads erases the input and the output of an execution that has ended, for good; one that has
+// not is ErrConflict. The reason, which may be empty, goes on record.
+func (e *Executions) ErasePayloads(ctx context.Context, id, reason string, options ...RequestOption) (*Execution, error) {
+	path := "/payloads"
+	if reason != "" {
+		path += "?" + url.Values{"reason": {reason}}.Encode()
+	}
+	return one[Execution](ctx, e.c, http.MethodDelete, executionsPath, id, path, nil, options)
+}
+
 // Retry runs an execution that has ended once more, as a new one; else the error is ErrConflict.
 func (e *Executions) Retry(ctx context.Context, id string, options ...RequestOption) (*Execution, error) {
 	return one[Execution](ctx, e.c, http.MethodPost, executionsPath, id, "/retry", nil, options)

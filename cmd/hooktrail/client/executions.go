@@ -16,6 +16,7 @@ type Executions struct {
 	Received executionsReceived `cmd:"" help:"Show what the webhook call brought."`
 	Wait     executionsWait     `cmd:"" help:"Wait for the end of an execution and print its output."`
 	Cancel   executionsCancel   `cmd:"" help:"Cancel an execution."`
+	Erase    executionsErase    `cmd:"" help:"Erase the input and output of an execution."`
 	Retry    executionsRetry    `cmd:"" help:"Run executions that have ended once more."`
 }
 
@@ -285,6 +286,31 @@ func (c *executionsCancel) Run(s *Session) error {
 	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
 		_, err := show(s, c.Format, s.printExecution, func(option hooktrail.RequestOption) (*hooktrail.Execution, error) {
 			return connected.Executions.Cancel(ctx, c.ID, c.Reason, option)
+		})
+		return err
+	})
+}
+
+type executionsErase struct {
+	Reason string `help:"Why, for the record, which cannot be erased." placeholder:"TEXT"`
+	Confirmation
+	anExecution
+}
+
+// Help is shown with --help.
+func (executionsErase) Help() string {
+	return "Its input and output, for good; the execution and its events stay.\n\n" +
+		example("hooktrail executions erase $EXECUTION --reason 'asked for by the person' --yes")
+}
+
+// Run erases.
+func (c *executionsErase) Run(s *Session) error {
+	return s.with(c.Server, func(ctx context.Context, connected *hooktrail.Client) error {
+		if err := s.confirm(c.Confirmation, "Erase the input and output of execution %s for good?", c.ID); err != nil {
+			return err
+		}
+		_, err := show(s, c.Format, s.printExecution, func(option hooktrail.RequestOption) (*hooktrail.Execution, error) {
+			return connected.Executions.ErasePayloads(ctx, c.ID, c.Reason, option)
 		})
 		return err
 	})

@@ -76,7 +76,7 @@ func openListener(lc fx.Lifecycle, config Config) (listener, error) {
 
 func openDatabase(lc fx.Lifecycle, config Config, logger *slog.Logger) (*database.DB, error) {
 	if config.Embedded() {
-		release, err := config.lock()
+		release, err := config.Lock()
 		if err != nil {
 			return nil, err
 		}

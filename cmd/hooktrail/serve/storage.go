@@ -72,8 +72,8 @@ func (s *Storage) OpenKeyRing(ctx context.Context, db *database.DB) (*keyring.Ri
 	return keyring.Open(ctx, db, s.MasterKeys)
 }
 
-// lock keeps a second server off the embedded store. The lock ends with the process.
-func (s *Storage) lock() (release func(), err error) {
+// Lock keeps a second server off the embedded store. The lock ends with the process.
+func (s *Storage) Lock() (release func(), err error) {
 	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
