@@ -58,7 +58,7 @@ var rules = []rule{
 		sentence: "domain uses few libraries, each a pure one",
 		applies:  in("domain"),
 		forbids: foreignExcept("github.com/go-json-experiment/json", "github.com/segmentio/ksuid", "github.com/netresearch/go-cron",
-			"github.com/santhosh-tekuri/jsonschema/v6", "golang.org/x/text", "cel.dev/cel-go", "github.com/itchyny/gojq",
+			"github.com/santhosh-tekuri/jsonschema/v6", "golang.org/x/text", "cel.dev/cel-go", "github.com/itchyny/gojq", "github.com/wI2L/jsondiff",
 			"github.com/transparency-dev/formats/log", "github.com/transparency-dev/merkle", "golang.org/x/mod/sumdb/note"),
 	},
 	{

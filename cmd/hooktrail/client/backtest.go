@@ -41,7 +41,7 @@ func (Backtest) Help() string {
 		"Hooktrail-Shadow: true. Ctrl-C cancels. The exit code is 1 when it does not\ncomplete; whether anything differs does not count.\n\n" +
 		example(
 			"hooktrail backtest --trigger $TRIGGER --agent $AGENT --since 7d --dry-run",
-			"hooktrail backtest --trigger $TRIGGER --agent $AGENT --since 7d --rate 20 --yes",
+			"hooktrail backtest --trigger $TRIGGER --agent $AGENT --since 7d --rate 20",
 			"hooktrail backtest --trigger $TRIGGER --filter 'payload.n > 5' --since 24h",
 		)
 }

@@ -29,7 +29,7 @@ type executionsRetry struct {
 func (executionsRetry) Help() string {
 	return "Each as a new execution, on the same input.\n\n" + example(
 		"hooktrail executions retry $EXECUTION --wait 1m",
-		"hooktrail executions retry --trigger $TRIGGER --status failed --since 1d --dry-run",
+		"hooktrail executions retry --trigger $TRIGGER --since 1d --dry-run",
 	)
 }
 
