@@ -66,15 +66,25 @@ var afterEvents = []table{
 		{name: "token_prefix", kind: text}, {name: "workspace_id", kind: text}, {name: "message", kind: text}, {name: "request_id", kind: text},
 		{name: "calls", kind: number}, {name: "first_at", kind: number}, {name: "last_at", kind: number},
 	}},
+	{"backtest_results", "backtest_id, position", []column{
+		{name: "backtest_id", kind: text}, {name: "position", kind: number}, {name: "execution_id", kind: text}, {name: "shadow_id", kind: text},
+		{name: "verdict", kind: text}, {name: "reason", kind: text, nullable: true}, {name: "original_status", kind: text},
+		{name: "status", kind: text, nullable: true}, {name: "error_code", kind: text, nullable: true}, {name: "error_message", kind: text, nullable: true},
+		{name: "output", kind: binary, nullable: true}, {name: "difference", kind: text, nullable: true},
+		{name: "original_micros", kind: number, nullable: true}, {name: "micros", kind: number, nullable: true},
+		{name: "original_prompt", kind: number, nullable: true}, {name: "original_completion", kind: number, nullable: true},
+		{name: "original_total", kind: number, nullable: true}, {name: "prompt", kind: number, nullable: true},
+		{name: "completion", kind: number, nullable: true}, {name: "total", kind: number, nullable: true},
+	}},
 }
 
 // madeAnew are the tables that are filled from the events.
 var madeAnew = []string{
-	"triggers", "agents", "api_keys", "executions", "execution_queue", "schedules", "subscriptions", "trigger_statistics", "audit_blocks",
+	"triggers", "agents", "api_keys", "executions", "execution_queue", "schedules", "subscriptions", "backtests", "trigger_statistics", "audit_blocks",
 }
 
 // leftBehind are the tables about processes that do not come along, and the one about the schema.
-var leftBehind = []string{"workers", "rate_limit_slots", "goose_db_version"}
+var leftBehind = []string{"workers", "backtest_work", "rate_limit_slots", "goose_db_version"}
 
 func (t table) names() []string {
 	list := make([]string, len(t.columns))

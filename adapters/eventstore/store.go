@@ -249,7 +249,7 @@ func (b *batch) writeKeys(tx *database.Tx) {
 	tx.Bulk(insertKeys.With(scopes, keys, digests, subjects, expiries))
 }
 
-// erasePayloads takes payloads away. SQLite is told to overwrite what it frees, which it else leaves
+// erasePayloads takes payloads away, and what backtests have made of them. SQLite is told to overwrite what it frees, which it else leaves
 // until the space is used again; for all that is deleted on the way of a call it would cost too much.
 func (b *batch) erasePayloads(tx *database.Tx) {
 	if len(b.erase) == 0 {
@@ -261,7 +261,9 @@ func (b *batch) erasePayloads(tx *database.Tx) {
 		}
 	}
 	overwrite("ON")
-	tx.Exec("UPDATE events SET payload = NULL WHERE position IN (SELECT CAST(asked.value AS BIGINT) FROM "+tx.Dialect().Each("asked")+")", tx.Dialect().List(b.erase))
+	at := " WHERE position IN (SELECT CAST(asked.value AS BIGINT) FROM " + tx.Dialect().Each("asked") + ")"
+	tx.Exec("UPDATE events SET payload = NULL"+at, tx.Dialect().List(b.erase))
+	tx.Exec("UPDATE backtest_results SET output = NULL, difference = NULL"+at, tx.Dialect().List(b.erase))
 	overwrite("OFF")
 }
 

@@ -174,6 +174,7 @@ func (a *api) useExecutions(t *testing.T) {
 	a.must(t, 201, nil, "POST", "/api/v1/executions/"+done.ID+"/retry", "")
 	a.must(t, 200, nil, "POST", "/api/v1/executions/retry", `{"ids": ["`+done.ID+`", "`+nobody+`"]}`)
 	a.must(t, 200, nil, "POST", "/api/v1/executions/retry", `{"agent_id": "`+agent+`", "status": "completed", "since": "2020-01-01T00:00:00Z", "limit": 1, "dry_run": true}`, "Idempotency-Key", "k")
+	a.must(t, 200, nil, "DELETE", "/api/v1/executions/"+done.ID+"/payloads?reason=asked+for", "")
 	called := a.accepted(t, a.trigger(t, agent, "").Token, `{"a": 1}`)
 	a.must(t, 200, nil, "GET", "/api/v1/executions/"+called+"/received", "")
 	a.must(t, 201, &waiting, "POST", "/api/v1/agents/"+outside+"/execute", "")

@@ -30,8 +30,10 @@ func TestWorkspacesAreApart(t *testing.T) {
 		made := a.trigger(t, known["agent"], `{"generate_secret": true}`)
 		var told resource
 		a.must(t, 201, &told, "POST", subscriptions, `{"name": "S", "url": "https://receiver.example.com", "is_active": false}`)
+		var tried resource
+		a.must(t, 201, &tried, "POST", backtests, `{"trigger_id": "`+made.ID+`", "options": {"filter": "true"}, "since": "2020-01-01T00:00:00Z"}`)
 		own := map[string]string{
-			subscriptions: told.ID,
+			subscriptions: told.ID, backtests: tried.ID,
 			triggers:      made.ID, "/api/v1/triggers": made.ID, agents: known["agent"], executions: known["execution"], apiKeys: mine.APIKey.ID,
 			"/api/v1/events": a.eventsAfter(t, 0)[0].ID,
 		}
@@ -61,7 +63,7 @@ func TestWorkspacesAreApart(t *testing.T) {
 		require.Equal(t, map[string]string{"agent_id": "names no agent of this workspace"}, refused.Error.Details)
 
 		for _, path := range []string{
-			triggers, agents, executions, subscriptions, "/api/v1/events?stream=trigger-" + made.ID, "/api/v1/events?actor=api_key:" + mine.APIKey.ID,
+			triggers, agents, executions, subscriptions, backtests, "/api/v1/events?stream=trigger-" + made.ID, "/api/v1/events?actor=api_key:" + mine.APIKey.ID,
 			triggers + "?agent_id=" + known["agent"], executions + "?agent_id=" + known["agent"],
 		} {
 			answer := a.must(t, 200, nil, "GET", path, "", stranger...)

@@ -300,7 +300,7 @@ type executionsErase struct {
 // Help is shown with --help.
 func (executionsErase) Help() string {
 	return "Its input and output, for good; the execution and its events stay.\n\n" +
-		example("hooktrail executions erase $EXECUTION --reason 'asked for by the person' --yes")
+		example("hooktrail executions erase $EXECUTION --reason 'asked for' --yes")
 }
 
 // Run erases.

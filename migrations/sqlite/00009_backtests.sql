@@ -38,3 +38,4 @@ CREATE TABLE backtest_results (
     PRIMARY KEY (backtest_id, position)
 );
 CREATE INDEX backtest_results_by_verdict ON backtest_results (backtest_id, verdict, position);
+CREATE INDEX backtest_results_by_position ON backtest_results (position);      -- to erase what came of an erased input
