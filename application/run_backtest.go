@@ -168,7 +168,7 @@ func (m *manners) giveWay(ctx context.Context) error {
 // stops the runs. It returns when results is closed and all is kept.
 func (app *Application) keepResults(ctx context.Context, stop context.CancelCauseFunc, id, owner string, lease time.Duration, results <-chan backtest.Result) error {
 	var gathered []backtest.Result
-	ticker := time.NewTicker(keepEvery)
+	ticker := time.NewTicker(keepEvery) //nolint:forbidigo // a pause, of which nothing depends on the time
 	defer ticker.Stop()
 	var lost error
 	signed := app.Now()
@@ -295,7 +295,7 @@ func (app *Application) shadowInput(ctx context.Context, b backtest.Backtest, wh
 
 // shadowRun makes one attempt. Nothing of it is recorded in the log and nobody is told of it.
 func (app *Application) shadowRun(ctx context.Context, b backtest.Backtest, runs agent.Agent, triggerID string, input []byte, result *backtest.Result) error {
-	started := time.Now() //nolint:forbidigo // the monotonic clock: runs are measured, not placed in time
+	started := app.Now()
 	output, err := app.attempt(ctx, Claimed{
 		Execution: execution.Execution{ID: result.ShadowID, WorkspaceID: b.WorkspaceID, AgentID: runs.ID, TriggerID: triggerID, Attempt: 1},
 		Agent:     runs, Input: input, Shadow: true,
@@ -303,7 +303,7 @@ func (app *Application) shadowRun(ctx context.Context, b backtest.Backtest, runs
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	result.Shadow.Micros = new(time.Since(started).Microseconds())
+	result.Shadow.Micros = new(app.Now().Sub(started).Microseconds())
 	if err != nil {
 		failed := app.failureOf(err).Error
 		result.Shadow.Status, result.Shadow.ErrorCode, result.Error = backtest.ShadowFailed, failed.Code, failed.Message

@@ -297,8 +297,10 @@ func (s *Backtests) Tally(ctx context.Context, id string) (backtest.Tally, error
 		percent int
 		into    *float64
 	}{
-		{"original_micros", 50, &t.Durations.Original.P50}, {"original_micros", 95, &t.Durations.Original.P95},
-		{"micros", 50, &t.Durations.Shadow.P50}, {"micros", 95, &t.Durations.Shadow.P95},
+		{"original_micros", 50, &t.Durations.Original.P50},
+		{"original_micros", 95, &t.Durations.Original.P95},
+		{"micros", 50, &t.Durations.Shadow.P50},
+		{"micros", 95, &t.Durations.Shadow.P95},
 	} {
 		var micros int64
 		if err := s.db.Get(ctx, &micros, "SELECT "+of.column+paired+" ORDER BY "+of.column+" LIMIT 1 OFFSET ?", id, backtest.Rank(sums.Paired, of.percent)); err != nil {

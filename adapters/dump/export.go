@@ -169,7 +169,7 @@ func (x *exporting) table(ctx context.Context, t table) error {
 		if err := rows.Scan(destinations...); err != nil {
 			return fmt.Errorf("read a row: %w", err)
 		}
-		open := append(x.out.buffer[:0], `{"table":"`+t.name+`","row":{`...)
+		open := append([]byte(nil), `{"table":"`+t.name+`","row":{`...)
 		for i, v := range r.values {
 			if i > 0 {
 				open = append(open, ',')

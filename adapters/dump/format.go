@@ -19,7 +19,7 @@ import (
 const Format = 1
 
 // secretsNote tells whoever looks into a file what it is worth.
-const secretsNote = "This file has payloads in the clear and credentials sealed by the master key, which is not in it; importing it needs the same master key."
+const secretsNote = "This file has payloads in the clear and credentials sealed by the master key, which is not in it; importing it needs the same master key." //nolint:gosec // words about secrets are none
 
 // header is the first line.
 type header struct {
@@ -136,7 +136,7 @@ func (o *output) object(name string, value any) error {
 	if err != nil {
 		return fmt.Errorf("encode the %s: %w", name, err)
 	}
-	open := append(o.buffer[:0], `{"`+name+`":`...)
+	open := append([]byte(nil), `{"`+name+`":`...)
 	return o.write(append(open, encoded...))
 }
 

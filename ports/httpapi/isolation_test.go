@@ -31,10 +31,10 @@ func TestWorkspacesAreApart(t *testing.T) {
 		var told resource
 		a.must(t, 201, &told, "POST", subscriptions, `{"name": "S", "url": "https://receiver.example.com", "is_active": false}`)
 		var tried resource
-		a.must(t, 201, &tried, "POST", backtests, `{"trigger_id": "`+made.ID+`", "options": {"filter": "true"}, "since": "2020-01-01T00:00:00Z"}`)
+		a.must(t, 201, &tried, "POST", backtests, `{"trigger_id": "`+made.ID+`", "agent_id": "`+a.echo(t)+`", "since": "2020-01-01T00:00:00Z"}`)
 		own := map[string]string{
 			subscriptions: told.ID, backtests: tried.ID,
-			triggers:      made.ID, "/api/v1/triggers": made.ID, agents: known["agent"], executions: known["execution"], apiKeys: mine.APIKey.ID,
+			triggers: made.ID, "/api/v1/triggers": made.ID, agents: known["agent"], executions: known["execution"], apiKeys: mine.APIKey.ID,
 			"/api/v1/events": a.eventsAfter(t, 0)[0].ID,
 		}
 		for path, item := range a.contract.document.Paths.Map() {
