@@ -30,8 +30,10 @@ func TestWorkspacesAreApart(t *testing.T) {
 		made := a.trigger(t, known["agent"], `{"generate_secret": true}`)
 		var told resource
 		a.must(t, 201, &told, "POST", subscriptions, `{"name": "S", "url": "https://receiver.example.com", "is_active": false}`)
+		called := a.trigger(t, a.echo(t), "")
+		a.accepted(t, called.Token, `{}`)
 		var tried resource
-		a.must(t, 201, &tried, "POST", backtests, `{"trigger_id": "`+made.ID+`", "agent_id": "`+a.echo(t)+`", "since": "2020-01-01T00:00:00Z"}`)
+		a.must(t, 201, &tried, "POST", backtests, `{"trigger_id": "`+called.ID+`", "agent_id": "`+called.AgentID+`", "since": "2020-01-01T00:00:00Z"}`)
 		own := map[string]string{
 			subscriptions: told.ID, backtests: tried.ID,
 			triggers: made.ID, "/api/v1/triggers": made.ID, agents: known["agent"], executions: known["execution"], apiKeys: mine.APIKey.ID,
