@@ -121,6 +121,15 @@ func channelsOf(messages map[string]object) object {
 			"address": nil, "title": "Deliveries", "messages": messages[delivered],
 			"description": "Posted to the URL of a subscription, in order, at least once, signed by Standard Webhooks.",
 		},
+		"nats": object{
+			"address": "hooktrail.events.{workspace}.{type}", "title": "NATS JetStream", "messages": messages[delivered],
+			"parameters":  object{"workspace": object{"description": "Id of the workspace."}, "type": object{"description": "The type of the event, which has a dot in it."}},
+			"description": "In the order of the log, at least once; `Nats-Msg-Id` is the event's id. Settings change the beginning of the subject, and give the binary form.",
+		},
+		"kafka": object{
+			"address": "hooktrail.events", "title": "Kafka", "messages": messages[delivered],
+			"description": "At least once, in the order of each stream, which is the key; the header `ce_id` is the event's id. Settings change the topic, and give the binary form.",
+		},
 	}
 }
 
@@ -134,6 +143,8 @@ func operations() object {
 			"action": "send", "channel": object{"$ref": "#/channels/subscription"}, "summary": "Post events to a subscription.",
 			"bindings": object{"http": object{"method": "POST"}},
 		},
+		"publishToNATS":  object{"action": "send", "channel": object{"$ref": "#/channels/nats"}, "summary": "Publish events to NATS JetStream."},
+		"publishToKafka": object{"action": "send", "channel": object{"$ref": "#/channels/kafka"}, "summary": "Publish events to Kafka."},
 	}
 }
 
