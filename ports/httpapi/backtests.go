@@ -75,19 +75,4 @@ func (s *Server) listBacktestResults(c *fiber.Ctx) error {
 	return list(c, page, p)
 }
 
-func (s *Server) cancelBacktest(c *fiber.Ctx) error {
-	var request struct {
-		Reason string `json:"reason"`
-	}
-	warnings, err := s.decode(c, &request, nil)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := s.contextOf()
-	defer cancel()
-	view, err := s.app.CancelBacktest(ctx, callerOf(c), c.Params("id"), request.Reason)
-	if err != nil {
-		return err
-	}
-	return data(c, fiber.StatusOK, view, warnings)
-}
+func (s *Server) cancelBacktest(c *fiber.Ctx) error { return cancelled(s, c, s.app.CancelBacktest) }

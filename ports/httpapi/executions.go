@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"slices"
 
 	"github.com/gofiber/fiber/v2"
@@ -39,6 +40,11 @@ func (s *Server) getExecution(c *fiber.Ctx) error {
 }
 
 func (s *Server) cancelExecution(c *fiber.Ctx) error {
+	return cancelled(s, c, s.app.CancelExecution)
+}
+
+// cancelled ends what the path names, for the reason in the body.
+func cancelled[V any](s *Server, c *fiber.Ctx, cancel func(ctx context.Context, caller application.Caller, id, reason string) (V, error)) error {
 	var request struct {
 		Reason string `json:"reason"`
 	}
@@ -46,9 +52,9 @@ func (s *Server) cancelExecution(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.contextOf()
-	defer cancel()
-	view, err := s.app.CancelExecution(ctx, callerOf(c), c.Params("id"), request.Reason)
+	ctx, done := s.contextOf()
+	defer done()
+	view, err := cancel(ctx, callerOf(c), c.Params("id"), request.Reason)
 	if err != nil {
 		return err
 	}

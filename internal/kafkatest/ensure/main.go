@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"hooktrail/internal/aptget"
 	"hooktrail/internal/kafkatest"
 )
 
@@ -67,29 +67,12 @@ func install(ctx context.Context, missing error) error {
 	if len(packages) == 0 {
 		return nil
 	}
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("not installing as an ordinary user: %w", missing)
-	}
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.Join(fmt.Errorf("not installing without apt-get: %w", missing), err)
-	}
-	fmt.Println("Kafka: installing the distribution's " + strings.Join(packages, " and "))
-	if err := aptGet(ctx, "update", "-q"); err != nil {
+	if err := aptget.Possible(missing); err != nil {
 		return err
 	}
-	return aptGet(ctx, append([]string{"install", "-y", "-q", "--no-install-recommends"}, packages...)...)
-}
-
-func aptGet(ctx context.Context, arguments ...string) error {
-	arguments = append([]string{"-o", "DPkg::Lock::Timeout=120"}, arguments...)
-	cmd := exec.CommandContext(ctx, "apt-get", arguments...) //nolint:gosec // the arguments are those above
-	// Interrupted, dpkg leaves the package system in a state that it can repair; killed, not always.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = time.Minute
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("apt-get %s: %w", strings.Join(arguments, " "), err)
+	fmt.Println("Kafka: installing the distribution's " + strings.Join(packages, " and "))
+	if err := aptget.Update(ctx); err != nil {
+		return err
 	}
-	return nil
+	return aptget.Install(ctx, packages...)
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"hooktrail/internal/aptget"
 	"hooktrail/internal/pgtest"
 )
 
@@ -60,21 +61,18 @@ func ensure(ctx context.Context) error {
 // install takes the distribution's server. missing is the reason, which is given back where
 // installing is not ours to do.
 func install(ctx context.Context, missing error) (err error) {
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("not installing as an ordinary user: %w", missing)
-	}
-	if _, lookErr := exec.LookPath("apt-get"); lookErr != nil {
-		return fmt.Errorf("not installing without apt-get: %w", missing)
+	if err := aptget.Possible(missing); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, installPatience)
 	defer cancel()
 	fmt.Println("PostgreSQL: none found, installing the distribution's package")
-	if err := aptGet(ctx, "update", "-q"); err != nil {
+	if err := aptget.Update(ctx); err != nil {
 		return err
 	}
 	// Installing the server makes and starts a database cluster unless its common package
 	// is told otherwise in between; without a cluster there is no service to start.
-	if err := aptGet(ctx, "install", "-y", "-q", "--no-install-recommends", "postgresql-common"); err != nil {
+	if err := aptget.Install(ctx, "postgresql-common"); err != nil {
 		return err
 	}
 	restore, err := forbidMainCluster(clusterConfig)
@@ -82,21 +80,7 @@ func install(ctx context.Context, missing error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, restore()) }()
-	return aptGet(ctx, "install", "-y", "-q", "--no-install-recommends", "postgresql")
-}
-
-func aptGet(ctx context.Context, arguments ...string) error {
-	arguments = append([]string{"-o", "DPkg::Lock::Timeout=120"}, arguments...)
-	cmd := exec.CommandContext(ctx, "apt-get", arguments...) //nolint:gosec // the arguments are those above
-	// Interrupted, dpkg leaves the package system in a state that it can repair; killed, not always.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = time.Minute
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("apt-get %s: %w", strings.Join(arguments, " "), err)
-	}
-	return nil
+	return aptget.Install(ctx, "postgresql")
 }
 
 // forbidMainCluster switches create_main_cluster off and gives back what undoes that.
