@@ -33,6 +33,8 @@ type Dependencies struct {
 	Queue WorkQueue
 	// Schedules hands out the times at which triggers fire by themselves.
 	Schedules Schedules
+	// Retention hands out the executions whose payloads are past their time.
+	Retention Retention
 	// Deliveries keeps how far each subscription has been told of events, and Sender tells it.
 	Deliveries Deliveries
 	Sender     EventSender

@@ -142,18 +142,7 @@ func (app *Application) CancelExecution(ctx context.Context, caller Caller, id, 
 // EraseExecution erases input and output of an execution that has ended, and puts on record that
 // and why it did. What is erased already stays as it is.
 func (app *Application) EraseExecution(ctx context.Context, caller Caller, id, reason string) (ExecutionView, error) {
-	return app.changeExecution(ctx, caller, id, func(x execution.Execution) (decision, error) {
-		kept, err := app.Views.Kept(ctx, id)
-		if err != nil {
-			return decision{}, refusal(err)
-		}
-		events, err := x.Erase(kept, reason)
-		d := decision{events: events}
-		for _, k := range kept {
-			d.erase = append(d.erase, k.Position)
-		}
-		return d, err
-	})
+	return app.changeExecution(ctx, caller, id, func(x execution.Execution) (decision, error) { return app.erasure(ctx, x, reason) })
 }
 
 // RetryExecution runs an execution that has ended once more, as a new one.

@@ -81,3 +81,49 @@ func TestErasure(t *testing.T) {
 		require.Zero(t, moved.code, moved.stderr)
 	})
 }
+
+// TestRetention erases what is past its time, once over all replicas, and nothing else.
+func TestRetention(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store) {
+		before := s.serve(t, noLimit)
+		echo, outside := before.echoTrigger(), before.newTrigger(before.newAgent(`{"name": "outside", "runner": {"kind": "none"}}`).ID, "")
+		const past = 45 // more than one turn
+		var ids []string
+		for range past {
+			ids = append(ids, before.accepted(echo.Token, `{"person": "Erika"}`))
+		}
+		waiting := before.accepted(outside.Token, `{"person": "Max"}`)
+		for _, id := range ids {
+			before.awaitExecution(id, "completed")
+		}
+		before.stop()
+
+		env := noLimit.with(environment{"HOOKTRAIL_PAYLOAD_RETENTION": "1s"})
+		services := []*service{s.serve(t, env)}
+		if s.dialect == onPostgres {
+			services = append(services, s.serve(t, env))
+		}
+		first := services[0]
+		const ofErasure = "/api/v1/events?type=execution.payloads_erased"
+		eventually(t, func() bool { return first.total(ofErasure) >= past }, "payloads past their time are kept")
+		for _, id := range ids {
+			require.NotContains(t, first.get("/api/v1/executions/"+id).body, "Erika")
+		}
+		require.Contains(t, first.get("/api/v1/executions/"+waiting).body, "Max", "it has not ended")
+		// Another is erased behind them, so that a second event about one of them would show.
+		last := first.accepted(echo.Token, `{"person": "Erika"}`)
+		eventually(t, func() bool { return first.total("/api/v1/events?type=execution.payloads_erased&stream=execution-"+last) == 1 }, "a later one is kept")
+		require.Equal(t, past+1, first.total(ofErasure), "each is erased once")
+		event := read[[]struct {
+			Actor string
+			Data  struct{ Reason string }
+		}](t, first.get(ofErasure))[0]
+		require.Equal(t, "system", event.Actor)
+		require.Equal(t, "older than the retention of 1s", event.Data.Reason)
+		for _, service := range services {
+			service.stop()
+		}
+		verified := s.command(t, "audit", "verify")
+		require.Zero(t, verified.code, verified.stdout)
+	})
+}

@@ -43,6 +43,7 @@ func TestWrongSettings(t *testing.T) {
 		"roles":                 {environment{"HOOKTRAIL_ROLES": "api,boss"}, nil, "HOOKTRAIL_ROLES"},
 		"log level":             {environment{"HOOKTRAIL_LOG_LEVEL": "loud"}, nil, "log-level"},
 		"log format":            {environment{"HOOKTRAIL_LOG_FORMAT": "xml"}, nil, "log-format"},
+		"retention":             {environment{"HOOKTRAIL_PAYLOAD_RETENTION": "1ms"}, nil, "HOOKTRAIL_PAYLOAD_RETENTION"},
 		"lease":                 {environment{"HOOKTRAIL_WORKER_LEASE": "1ms"}, nil, "HOOKTRAIL_WORKER_LEASE"},
 		"lease without a unit":  {environment{"HOOKTRAIL_WORKER_LEASE": "15"}, nil, "worker-lease"},
 		"concurrency":           {environment{"HOOKTRAIL_WORKER_CONCURRENCY": "0"}, nil, "HOOKTRAIL_WORKER_CONCURRENCY"},

@@ -43,6 +43,7 @@ type Config struct {
 	PprofAddr            string        `help:"Address of a listener for profiles (/debug/pprof); empty is none. Keep it private." env:"HOOKTRAIL_PPROF_ADDR" placeholder:"HOST:PORT"`
 	APIKey               string        `help:"Bootstrap API key with scope admin. When empty and there is no key at all, one is made and printed once." env:"HOOKTRAIL_API_KEY" placeholder:"KEY"`
 	AuditFile            string        `help:"File to which signed checkpoints of the log are appended, so that they can be kept elsewhere; empty is none." env:"HOOKTRAIL_AUDIT_FILE" placeholder:"FILE"`
+	PayloadRetention     time.Duration `help:"Erase inputs and outputs of executions that ended longer ago than this, such as 2160h (90 days); 0 keeps them." default:"0s" env:"HOOKTRAIL_PAYLOAD_RETENTION"`
 	RateLimit            int           `help:"Webhook calls per minute and client IP; 0 switches the limit off." default:"30" env:"HOOKTRAIL_RATE_LIMIT"`
 	MaxBodyBytes         int           `help:"Most bytes of a webhook call's body, unless the trigger says otherwise." default:"1048576" env:"HOOKTRAIL_MAX_BODY_BYTES"`
 	TrustedProxies       []string      `help:"Addresses or CIDR ranges of proxies whose X-Forwarded-For is believed." env:"HOOKTRAIL_TRUSTED_PROXIES" placeholder:"CIDR"`
@@ -78,6 +79,9 @@ func (c *Config) Validate() error {
 			bad("HOOKTRAIL_PUBLIC_URL", "must be an absolute http or https URL")
 		}
 		c.PublicURL = strings.TrimRight(c.PublicURL, "/")
+	}
+	if c.PayloadRetention != 0 && c.PayloadRetention < time.Second {
+		bad("HOOKTRAIL_PAYLOAD_RETENTION", "must be 1s or more, or 0 to keep everything")
 	}
 	if c.RateLimit < 0 || c.RateLimit > 10_000_000 {
 		bad("HOOKTRAIL_RATE_LIMIT", "must be from 0 (off) to 10000000 calls per minute")

@@ -23,6 +23,7 @@ import (
 	"hooktrail/adapters/ratelimit"
 	"hooktrail/adapters/readmodel"
 	"hooktrail/adapters/rejectionlog"
+	"hooktrail/adapters/retention"
 	"hooktrail/adapters/runner"
 	"hooktrail/adapters/schedules"
 	"hooktrail/adapters/senders"
@@ -177,6 +178,7 @@ type parts struct {
 	Models     *readmodel.Models
 	Queue      *workqueue.Queue
 	Schedules  *schedules.Schedules
+	Retention  *retention.Retention
 	Deliveries *deliveries.Deliveries
 	Backtests  *backtests.Backtests
 	Sender     *runner.Sender
@@ -203,7 +205,7 @@ func newApplication(p parts) (*application.Application, error) {
 		WorkspaceID: workspace, PublicURL: p.Listener.url, DefaultRunner: p.Config.DefaultRunner,
 		AllowCommandRunner: p.Config.AllowCommandRunner, RateLimit: p.Config.RateLimit, MaxBodyBytes: p.Config.MaxBodyBytes,
 	}, application.Dependencies{
-		Store: p.Store, Views: p.Models, Queue: p.Queue, Schedules: p.Schedules, Deliveries: p.Deliveries, Sender: p.Sender, Secrets: p.Ring,
+		Store: p.Store, Views: p.Models, Queue: p.Queue, Schedules: p.Schedules, Retention: p.Retention, Deliveries: p.Deliveries, Sender: p.Sender, Secrets: p.Ring,
 		Backtests: p.Backtests,
 		Runner:    p.Runners, Limiter: p.Limiter, Rejections: p.Rejections, Senders: senders.Of, Evaluator: p.Evaluator, Trail: p.Trail, Logger: p.Logger,
 		Now: time.Now, NewID: newID, Random: rand.Reader, Jitter: mathrand.Float64,

@@ -137,8 +137,8 @@ func keepTrail(lc fx.Lifecycle, config Config, db *database.DB, ring *keyring.Ri
 	return nil
 }
 
-// sweep deletes what has expired.
-func sweep(lc fx.Lifecycle, config Config, store *eventstore.Store, limiter application.RateLimiter, rejections *rejectionlog.Log, logger *slog.Logger) {
+// sweep deletes and erases what has expired.
+func sweep(lc fx.Lifecycle, config Config, app *application.Application, store *eventstore.Store, limiter application.RateLimiter, rejections *rejectionlog.Log, logger *slog.Logger) {
 	if !config.has(RoleWorker) {
 		return
 	}
@@ -151,6 +151,12 @@ func sweep(lc fx.Lifecycle, config Config, store *eventstore.Store, limiter appl
 			_, err := shared.Sweep(ctx)
 			return err
 		}})
+	}
+	if age := config.PayloadRetention; age > 0 {
+		jobs = append(jobs, schedule.Job{
+			Name: "erase payloads past their retention", Every: max(time.Second, min(age/10, time.Hour)),
+			Do: func(ctx context.Context) error { return app.EraseExpired(ctx, age) },
+		})
 	}
 	background(lc, func(ctx context.Context) { schedule.Run(ctx, logger, jobs...) })
 }

@@ -21,6 +21,7 @@ import (
 	"hooktrail/adapters/deliveries"
 	"hooktrail/adapters/eventstore"
 	"hooktrail/adapters/rejectionlog"
+	"hooktrail/adapters/retention"
 	"hooktrail/adapters/schedules"
 	"hooktrail/adapters/telemetry"
 	"hooktrail/adapters/workqueue"
@@ -74,6 +75,7 @@ func New(config Config, logs *os.File, started func(Started)) *fx.App {
 				return workqueue.New(db, store, time.Now)
 			},
 			schedules.New,
+			retention.New,
 			newRateLimiter,
 			newRejectionLog,
 			auditlog.NewTrail,
