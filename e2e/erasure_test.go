@@ -112,7 +112,9 @@ func TestRetention(t *testing.T) {
 		require.Contains(t, first.get("/api/v1/executions/"+waiting).body, "Max", "it has not ended")
 		// Another is erased behind them, so that a second event about one of them would show.
 		last := first.accepted(echo.Token, `{"person": "Erika"}`)
-		eventually(t, func() bool { return first.total("/api/v1/events?type=execution.payloads_erased&stream=execution-"+last) == 1 }, "a later one is kept")
+		eventually(t, func() bool {
+			return first.total("/api/v1/events?type=execution.payloads_erased&stream=execution-"+last) == 1
+		}, "a later one is kept")
 		require.Equal(t, past+1, first.total(ofErasure), "each is erased once")
 		event := read[[]struct {
 			Actor string

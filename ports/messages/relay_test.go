@@ -9,9 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 	"github.com/stretchr/testify/require"
 
 	"hooktrail/ports/messages"
@@ -49,13 +47,41 @@ func (d *destination) Publish(_ string, all ...*message.Message) error {
 
 func (*destination) Close() error { return nil }
 
-// relay runs a router with a relay and publishes one, two, three to it, each when the one before is
-// acknowledged.
+// oneByOne gives messages with these payloads, each again until it is acknowledged.
+type oneByOne []string
+
+func (o oneByOne) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
+	out := make(chan *message.Message)
+	go func() {
+		defer close(out)
+		for i := 0; i < len(o); {
+			m := message.NewMessage(o[i], []byte(o[i]))
+			m.SetContext(ctx)
+			select {
+			case out <- m:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case <-m.Acked():
+				i++
+			case <-m.Nacked():
+			case <-ctx.Done():
+				return
+			}
+		}
+		<-ctx.Done()
+	}()
+	return out, nil
+}
+
+func (oneByOne) Close() error { return nil }
+
+// relay runs a router with a relay and gives it one, two, three.
 func relay(t *testing.T, broker, deadLetters *destination) (*messages.Relay, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	channel := gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true, Persistent: true}, watermill.NopLogger{})
 	r := &messages.Relay{
 		Broker: "b", Topic: "topic", Publisher: broker, Logger: logger,
 		Refused: func(err error) bool { return errors.Is(err, errRefused) },
@@ -63,14 +89,9 @@ func relay(t *testing.T, broker, deadLetters *destination) (*messages.Relay, *by
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		_ = messages.Run(ctx, slog.New(slog.DiscardHandler), deadLetters, messages.Handler{Group: "b", Subscriber: channel, Handle: r.Handle, GiveUp: r.Refused})
+		_ = messages.Run(ctx, slog.New(slog.DiscardHandler), deadLetters, messages.Handler{Group: "b", Subscriber: oneByOne{"one", "two", "three"}, Handle: r.Handle, GiveUp: r.Refused})
 	})
 	t.Cleanup(func() { cancel(); running.Wait() })
-	running.Go(func() {
-		for _, payload := range []string{"one", "two", "three"} {
-			_ = channel.Publish(messages.Topic, message.NewMessage(payload, []byte(payload)))
-		}
-	})
 	return r, &log
 }
 
