@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -28,22 +29,36 @@ const (
 )
 
 // Rebuild makes all read models anew from the log, beside the live ones, while the service
-// goes on, and puts them in their place at the end. progress is told how far it is.
-func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress func(done, total eventlog.Position)) error {
+// goes on, and puts them in their place at the end. With resume it goes on where the last one was
+// broken off, which must have been by the same program. progress is told how far it is.
+func Rebuild(ctx context.Context, db *database.DB, publicURL string, resume bool, progress func(done, total eventlog.Position)) error {
 	next := &Loader{onTables(db, publicURL, rebuildSuffix), statisticsOn(db, "trigger_statistics"+rebuildSuffix)}
 	// In the order in which queries name them, so that none waits for a table behind this one
 	// while this one waits for a table behind it.
 	tables := append(slices.Clone(Tables), "trigger_statistics")
+	var done eventlog.Position
+	if resume {
+		var err error
+		if done, err = brokenOffAt(ctx, db, tables); err != nil {
+			return fmt.Errorf("look for what was begun: %w", err)
+		}
+	}
 	if err := db.Write(ctx, func(tx *database.Tx) error {
 		if tx.Dialect().Name == database.SQLite {
 			tx.Exec("PRAGMA cache_size = -" + rebuildCacheKiB)
 		}
+		if done > 0 {
+			return nil
+		}
+		forgetPlace(tx)
 		return createCopies(ctx, tx, tables)
 	}); err != nil {
 		return fmt.Errorf("make the new tables: %w", err)
 	}
-	var done eventlog.Position
-	if err := followAlong(ctx, db, &done, next.apply, progress); err != nil {
+	if err := followAlong(ctx, db, &done, func(ctx context.Context, tx *database.Tx, events []eventlog.Recorded) error {
+		keepPlace(tx, events[len(events)-1].Position)
+		return next.apply(ctx, tx, events)
+	}, progress); err != nil {
 		return err
 	}
 	return db.Write(ctx, func(tx *database.Tx) error {
@@ -70,9 +85,41 @@ func Rebuild(ctx context.Context, db *database.DB, publicURL string, progress fu
 			}
 		}
 		keepStatisticsPosition(tx, done)
+		forgetPlace(tx)
 		progress(done, done)
 		return swap(ctx, tx, tables)
 	})
+}
+
+// rebuildPlace is the setting that has the position up to which the new tables are filled.
+const rebuildPlace = "rebuild_position"
+
+func keepPlace(tx *database.Tx, position eventlog.Position) {
+	tx.Exec("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+		rebuildPlace, strconv.AppendInt(nil, int64(position), 10))
+}
+
+func forgetPlace(tx *database.Tx) { tx.Exec("DELETE FROM settings WHERE name = ?", rebuildPlace) }
+
+// brokenOffAt gives the position up to which an earlier rebuild has filled the new tables; 0 when
+// there is nothing to go on with.
+func brokenOffAt(ctx context.Context, db *database.DB, tables []string) (eventlog.Position, error) {
+	place, err := db.Setting(ctx, rebuildPlace)
+	if err != nil || place == nil {
+		return 0, err
+	}
+	catalogue := "sqlite_schema WHERE type = 'table' AND name = ?"
+	if db.Dialect.Name == database.Postgres {
+		catalogue = "pg_tables WHERE schemaname = current_schema() AND tablename = ?"
+	}
+	for _, table := range tables { // a setting may have come from elsewhere by an import
+		var there bool
+		if err := db.Get(ctx, &there, "SELECT count(*) > 0 FROM "+catalogue, table+rebuildSuffix); err != nil || !there {
+			return 0, err
+		}
+	}
+	position, err := strconv.ParseInt(string(place), 10, 64)
+	return eventlog.Position(position), err
 }
 
 // keepStatisticsPosition queues that the statistics go up to here: a consumer at work must not add to

@@ -43,7 +43,7 @@ func onWorld(t *testing.T, test func(w *world)) {
 func (w *world) rebuild() {
 	w.Helper()
 	var last, total eventlog.Position
-	err := readmodel.Rebuild(w.Context(), w.db, publicURL, func(done, of eventlog.Position) {
+	err := readmodel.Rebuild(w.Context(), w.db, publicURL, false, func(done, of eventlog.Position) {
 		if done < last || done > of {
 			w.Errorf("progress goes from %d to %d of %d", last, done, of)
 		}
@@ -179,7 +179,7 @@ func TestRebuildBrokenOff(t *testing.T) {
 		for _, breakAt := range []int{1, 2, 3} {
 			ctx, cancel := context.WithCancel(w.Context())
 			calls := 0
-			err := readmodel.Rebuild(ctx, w.db, publicURL, func(eventlog.Position, eventlog.Position) {
+			err := readmodel.Rebuild(ctx, w.db, publicURL, false, func(eventlog.Position, eventlog.Position) {
 				if calls++; calls == breakAt {
 					cancel()
 				}
@@ -190,6 +190,46 @@ func TestRebuildBrokenOff(t *testing.T) {
 		}
 		w.rebuild()
 		require.Equal(w, want, rows(w, w.db, readmodel.Tables...))
+	})
+}
+
+// TestRebuildResumed goes on where it was broken off, with what was appended meanwhile.
+func TestRebuildResumed(t *testing.T) {
+	onWorld(t, func(w *world) {
+		example(1).play(w.T, w.store)
+		for range 6 {
+			w.invoke("many", 0, 2500) // two parts, and more than what is left to the end
+		}
+		resume := func(breakAt int) (from eventlog.Position, err error) {
+			ctx, cancel := context.WithCancel(w.Context())
+			defer cancel()
+			calls := 0
+			err = readmodel.Rebuild(ctx, w.db, publicURL, true, func(done, _ eventlog.Position) {
+				if calls++; calls == 1 {
+					from = done
+				}
+				if calls == breakAt {
+					cancel()
+				}
+			})
+			return from, err
+		}
+		from, err := resume(2)
+		require.Error(w, err)
+		require.Zero(w, from, "there was nothing to go on with")
+		example(2).play(w.T, w.store)
+		stop := w.followStatistics()
+		w.awaitStatistics()
+		stop()
+		want := rows(w, w.db, allTables...)
+		from, err = resume(-1)
+		require.NoError(w, err)
+		require.Positive(w, from)
+		require.Equal(w, want, rows(w, w.db, allTables...))
+		from, err = resume(-1)
+		require.NoError(w, err)
+		require.Zero(w, from, "the last one was not broken off")
+		require.Equal(w, want, rows(w, w.db, allTables...))
 	})
 }
 

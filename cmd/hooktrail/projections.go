@@ -20,6 +20,7 @@ func (*projectionsCommand) Help() string { return example("hooktrail projections
 
 type rebuildCommand struct {
 	unsealed
+	Resume    bool   `help:"Go on where the last rebuild was broken off; it must have been by this version."`
 	PublicURL string `help:"As for serve." env:"HOOKTRAIL_PUBLIC_URL" placeholder:"URL"`
 }
 
@@ -35,7 +36,7 @@ func (c *rebuildCommand) Run(console client.Console) error {
 		started := time.Now()
 		var done eventlog.Position
 		progress := client.NewProgress(console.Err)
-		err := readmodel.Rebuild(ctx, db, c.PublicURL, func(at, total eventlog.Position) {
+		err := readmodel.Rebuild(ctx, db, c.PublicURL, c.Resume, func(at, total eventlog.Position) {
 			done = at
 			progress.Show(int64(at), int64(total), "events")
 		})
