@@ -152,24 +152,33 @@ func (app *Application) RetryExecution(ctx context.Context, caller Caller, id st
 
 // retryAs is RetryExecution with the id of the new execution.
 func (app *Application) retryAs(ctx context.Context, caller Caller, id, newID string) (ExecutionView, error) {
-	view, err := app.GetExecution(ctx, caller, id)
+	view, body, mediaType, err := app.retriable(ctx, caller, id)
 	if err != nil {
 		return ExecutionView{}, err
-	}
-	if !view.Status.Final() {
-		return ExecutionView{}, fault.New(fault.Conflict, "the execution has not ended yet: it is %s", view.Status)
-	}
-	body, mediaType, found, err := app.Views.Input(ctx, id)
-	if err != nil {
-		return ExecutionView{}, refusal(err)
-	}
-	if !found {
-		return ExecutionView{}, fault.New(fault.Conflict, "the input of this execution has been erased")
 	}
 	return app.request(ctx, caller, newID, execution.Requested{
 		AgentID: view.AgentID, TriggerID: view.TriggerID, SessionID: view.SessionID, UserID: view.UserID, Metadata: view.Metadata,
 		RetryOf: id, MediaType: mediaType,
 	}, body)
+}
+
+// retriable gives an execution that has ended, with the input that a retry gets.
+func (app *Application) retriable(ctx context.Context, caller Caller, id string) (view ExecutionView, body []byte, mediaType string, err error) {
+	view, there, err := app.Views.Execution(ctx, caller.WorkspaceID, id)
+	if view, err = found(view, there, err, "execution"); err != nil {
+		return view, nil, "", err
+	}
+	if !view.Status.Final() {
+		return view, nil, "", fault.New(fault.Conflict, "the execution has not ended yet: it is %s", view.Status)
+	}
+	body, mediaType, kept, err := app.Views.Input(ctx, id)
+	if err != nil {
+		return view, nil, "", refusal(err)
+	}
+	if !kept {
+		return view, nil, "", fault.New(fault.Conflict, "the input of this execution has been erased")
+	}
+	return view, body, mediaType, nil
 }
 
 // Report is what somebody who did an agent's work outside says of it.

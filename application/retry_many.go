@@ -221,7 +221,7 @@ func (b *retrying) retry(ctx context.Context) error {
 		makers.Go(func() error {
 			endings[i] = ending{id: id}
 			if b.outcome.DryRun {
-				endings[i].err = b.app.retriable(ctx, b.caller, id)
+				endings[i].err = b.app.wouldRetry(ctx, b.caller, id)
 			} else {
 				_, endings[i].err = b.app.retryAs(ctx, b.caller, id, b.newID(id))
 			}
@@ -256,18 +256,11 @@ func internal(err error) error {
 	return failed
 }
 
-// retriable faults as a retry would for its commonest causes, and changes nothing.
-func (app *Application) retriable(ctx context.Context, caller Caller, id string) error {
-	view, there, err := app.Views.Execution(ctx, caller.WorkspaceID, id)
-	if view, err = found(view, there, err, "execution"); err != nil {
-		return err
+// wouldRetry faults as a retry would for its commonest causes, and changes nothing.
+func (app *Application) wouldRetry(ctx context.Context, caller Caller, id string) error {
+	view, _, _, err := app.retriable(ctx, caller, id)
+	if err == nil {
+		_, err = app.GetAgent(ctx, caller, view.AgentID)
 	}
-	if !view.Status.Final() {
-		return fault.New(fault.Conflict, "the execution has not ended yet: it is %s", view.Status)
-	}
-	if view.Input == nil {
-		return fault.New(fault.Conflict, "the input of this execution has been erased")
-	}
-	_, err = app.GetAgent(ctx, caller, view.AgentID)
 	return err
 }
