@@ -200,7 +200,16 @@ func TestBacktest(t *testing.T) {
 		require.Contains(t, said.stdout, "Same      100 (100.0 %)")
 		require.Regexp(t, `tokens +not reported`, said.stdout)
 		require.Equal(t, ran, agent.calls.Load(), "it is run on after it was cancelled")
-		require.Equal(t, 50, data[backtestData](c, "backtest", "--trigger", trigger.ID, "--filter", "payload.n % 2 == 0", "--since", "7d", "--limit", "100", "--yes").Tally.Differs)
+		filtered := data[backtestData](c, "backtest", "--trigger", trigger.ID, "--filter", "payload.n % 2 == 0", "--since", "7d", "--limit", "100", "--yes")
+		results := all[backtestResultData](&service.client, "/api/v1/backtests/"+filtered.ID+"/results?x=")
+		require.Len(t, results, 100)
+		odd := 0
+		// How many of the latest 100 are odd is not known before: eight callers made them at once.
+		for _, r := range results {
+			require.Equal(t, r.Original.Output.N%2 != 0, r.Verdict == "differs", "%+v", r)
+			odd += r.Original.Output.N % 2
+		}
+		require.Equal(t, odd, filtered.Tally.Differs)
 		require.Contains(t, c.run(0, "backtest", "--trigger", trigger.ID, "--agent", second.ID, "--since", "7d", "--dry-run").stdout, fmt.Sprintf("Invocations  %d\n", calls))
 		interrupted := start(t, c.env, "backtest", "--trigger", trigger.ID, "--agent", second.ID, "--since", "7d", "--rate", "10", "--yes")
 		awaitCount(t, &agent.calls, ran+5)
