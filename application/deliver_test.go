@@ -694,7 +694,7 @@ func TestMoreSubscriptionsThanPlaces(t *testing.T) {
 			delivery.Run(ctx, r.Application, delivery.Config{Owner: "process-1", Concurrency: 2, Wake: r.Appended.Next}, r.Logger)
 		})
 		for _, to := range receivers {
-			require.Eventually(w, func() bool { return len(to.got()) == 130 }, 20*time.Second, 5*time.Millisecond)
+			require.Eventually(w, func() bool { return len(to.got()) == 130 }, time.Minute, 5*time.Millisecond)
 		}
 		cancel()
 		running.Wait()
@@ -737,7 +737,7 @@ func TestDeliveryUnderFire(t *testing.T) {
 			})
 		}
 		for _, reached := range []int{20, 60, 120} {
-			require.Eventually(w, func() bool { return len(to.got()) >= reached }, 30*time.Second, time.Millisecond)
+			require.Eventually(w, func() bool { return len(to.got()) >= reached }, time.Minute, time.Millisecond)
 			to.server.CloseClientConnections()
 			to.server.Close()
 			stop()
@@ -767,7 +767,7 @@ func TestDeliveryUnderFire(t *testing.T) {
 		}
 		require.Less(w, twice, 100, "duplicates are those that a restart left unsaved")
 		w.Logf("%d events, %d came twice", len(seen), twice)
-		require.Eventually(w, func() bool { return r.subscription(made.ID).Position >= eventlog.Position(highest) }, 10*time.Second, 10*time.Millisecond)
+		require.Eventually(w, func() bool { return r.subscription(made.ID).Position >= eventlog.Position(highest) }, time.Minute, 10*time.Millisecond)
 	})
 }
 
@@ -793,14 +793,14 @@ func TestASlowReceiverHoldsUpNobody(t *testing.T) {
 			delivery.Run(ctx, r.Application, delivery.Config{Owner: "process-1", Wake: r.Appended.Next, Grace: time.Millisecond}, r.Logger)
 		})
 		r.agent(nil)
-		require.Eventually(w, func() bool { return slow.called() == 3 }, 10*time.Second, time.Millisecond)
+		require.Eventually(w, func() bool { return slow.called() == 3 }, time.Minute, time.Millisecond)
 		for range 20 {
 			r.agent(nil)
 		}
-		require.Eventually(w, func() bool { return len(quick.got()) == 21 }, 10*time.Second, time.Millisecond)
+		require.Eventually(w, func() bool { return len(quick.got()) == 21 }, time.Minute, time.Millisecond)
 		require.Equal(w, 3, slow.called(), "each is served by one at a time")
 		close(release)
-		require.Eventually(w, func() bool { return len(slow.got()) == 63 }, 10*time.Second, time.Millisecond)
+		require.Eventually(w, func() bool { return len(slow.got()) == 63 }, time.Minute, time.Millisecond)
 		cancel()
 		running.Wait()
 	})

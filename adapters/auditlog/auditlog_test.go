@@ -292,11 +292,11 @@ func TestRunTellsWhatIsWrong(t *testing.T) {
 	running.Go(func() { builder.Run(ctx) })
 	defer running.Wait()
 	defer stop()
-	require.Eventually(t, func() bool { return strings.Contains(logs.String(), "event 280 is missing") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(logs.String(), "event 280 is missing") }, time.Minute, time.Millisecond)
 	require.True(t, builder.Broken())
 	require.Contains(t, logs.String(), "hooktrail audit verify")
 	change(t, db, "UPDATE events SET position = 280 WHERE position = -280")
-	require.Eventually(t, func() bool { return !builder.Broken() && strings.Contains(logs.String(), "follows the log again") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !builder.Broken() && strings.Contains(logs.String(), "follows the log again") }, time.Minute, time.Millisecond)
 	require.Equal(t, 1, strings.Count(logs.String(), "level=ERROR"), "it is told once")
 }
 

@@ -128,7 +128,7 @@ func breakOff(t *testing.T, admin *pgx.Conn, begin func()) {
 	t.Helper()
 	holdCommits(t, admin)
 	begin()
-	require.Eventually(t, func() bool { return endHeld(t, admin) }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return endHeld(t, admin) }, time.Minute, time.Millisecond)
 	require.NoError(t, setStandby(t.Context(), admin, ""))
 }
 

@@ -119,7 +119,7 @@ func (t *trail) position() int {
 
 func (t *trail) awaitPosition(want int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return t.position() == want }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return t.position() == want }, time.Minute, time.Millisecond)
 }
 
 func upTo(last int) (list []int) {

@@ -127,7 +127,7 @@ func TestRun(t *testing.T) {
 		done := make(chan struct{})
 		go func() { log.Run(ctx); close(done) }()
 		note("first")
-		require.Eventually(t, func() bool { n, _ := rows(t, db, "first"); return n == 1 }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { n, _ := rows(t, db, "first"); return n == 1 }, time.Minute, time.Millisecond)
 		note("last")
 		stop()
 		<-done

@@ -186,7 +186,7 @@ func TestTokenRotation(t *testing.T) {
 		third := rotate(`{"grace_period": 2}`)
 		ends := time.Now().Add(2 * time.Second)
 		require.Equal(t, 202, status(third.Token))
-		require.Eventually(t, func() bool { return status(first.Token) == 401 && status(second.Token) == 401 }, 20*time.Second, 50*time.Millisecond,
+		require.Eventually(t, func() bool { return status(first.Token) == 401 && status(second.Token) == 401 }, time.Minute, 50*time.Millisecond,
 			"a later grace period ends the earlier ones")
 		require.False(t, time.Now().Before(ends.Add(-500*time.Millisecond)), "the grace period ended too early")
 		fourth := rotate(`{"grace_period": 0}`)
@@ -210,7 +210,7 @@ func TestSecretRotation(t *testing.T) {
 		require.Equal(t, []int{202, 202}, []int{status(made.Secret), status(second)}, "either passes")
 		third := rotate(`{"grace_period": 1, "secret": "0123456789abcdef"}`)
 		require.Equal(t, "0123456789abcdef", third)
-		require.Eventually(t, func() bool { return status(second) == 401 && status(made.Secret) == 401 }, 20*time.Second, 50*time.Millisecond)
+		require.Eventually(t, func() bool { return status(second) == 401 && status(made.Secret) == 401 }, time.Minute, 50*time.Millisecond)
 		require.Equal(t, 202, status(third))
 		fourth := rotate(`{"grace_period": 0}`)
 		require.Equal(t, []int{401, 202}, []int{status(third), status(fourth)}, "at once")

@@ -90,7 +90,7 @@ func TestTriggersOwnLimit(t *testing.T) {
 		}
 		a.must(t, 200, nil, "PATCH", triggers+"/"+own.ID, `{"options": {"rate_limit": 0}}`)
 		// What is in memory may be a second old.
-		require.Eventually(t, func() bool { return a.hook(t, own.Token, `{}`).Status == 202 }, 20*time.Second, 50*time.Millisecond)
+		require.Eventually(t, func() bool { return a.hook(t, own.Token, `{}`).Status == 202 }, time.Minute, 50*time.Millisecond)
 	})
 }
 
