@@ -132,6 +132,8 @@ func TestMove(t *testing.T) {
 			tx.Exec("INSERT INTO credentials (id, workspace_id, owner, hash, sealed) VALUES ('c1', 'w1', 'trigger-1', ?, NULL), ('c2', 'w1', 'trigger-1', NULL, ?)", []byte{0, 1}, []byte{2})
 			tx.Exec("INSERT INTO subscription_deliveries VALUES ('s1', 5, 1, NULL, '{}', 3, 'somebody', 99, 7), ('s2', 6, 1, 12, '{\"a\": 1}', 3, '', 0, 7)")
 			tx.Exec("INSERT INTO consumer_offsets VALUES ('a-group', 12, 'somebody', 99)")
+			tx.Exec("INSERT INTO backtest_results (backtest_id, position, execution_id, shadow_id, verdict, reason, original_status, status, output, difference, micros)"+
+				" VALUES ('b1', 7, 'x1', 'y1', 'differs', NULL, 'completed', 'completed', ?, '[]', 12), ('b1', 8, 'x2', 'y2', 'skipped', 'erased', 'completed', NULL, NULL, NULL, NULL)", []byte("{}"))
 			tx.Exec("INSERT INTO workers VALUES ('somebody', 99)")
 			return nil
 		}))

@@ -153,10 +153,12 @@ func (c column) values() values {
 	switch {
 	case c.kind == binary:
 		return &binaryValues{nullable: c.nullable}
+	case c.kind == text && c.nullable:
+		return &nullableValues[string]{}
 	case c.kind == text:
 		return &plainValues[string]{}
 	case c.nullable:
-		return &nullableNumbers{}
+		return &nullableValues[int64]{}
 	}
 	return &plainValues[int64]{}
 }
@@ -183,16 +185,16 @@ func (v *plainValues[V]) add(raw json.RawMessage) error {
 	return nil
 }
 
-type nullableNumbers struct {
-	scanned *int64
-	list    []*int64
+type nullableValues[V string | int64] struct {
+	scanned *V
+	list    []*V
 }
 
-func (v *nullableNumbers) destination() any     { return &v.scanned }
-func (v *nullableNumbers) encode() (any, error) { return v.scanned, nil }
-func (v *nullableNumbers) all() any             { return v.list }
-func (v *nullableNumbers) add(raw json.RawMessage) error {
-	var value *int64
+func (v *nullableValues[V]) destination() any     { return &v.scanned }
+func (v *nullableValues[V]) encode() (any, error) { return v.scanned, nil }
+func (v *nullableValues[V]) all() any             { return v.list }
+func (v *nullableValues[V]) add(raw json.RawMessage) error {
+	var value *V
 	err := json.Unmarshal(raw, &value)
 	v.list = append(v.list, value)
 	return err
